@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_BASE_CANCEL_H
+#define DROVER_BASE_CANCEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct drover_error;
+
+/**
+ * struct drover_cancel - one bell that wakes every blocking step of a migration
+ * @fd: eventfd, readable once rung; anything that sleeps polls it beside its own fd
+ * @rung: set before the eventfd is written; never cleared
+ *
+ * Ringing is final: a new migration makes a new bell. All functions may be
+ * called from any thread.
+ */
+struct drover_cancel {
+	int fd;
+	atomic_bool rung;
+};
+
+int drover_cancel_init(struct drover_cancel *c, struct drover_error *e);
+void drover_cancel_deinit(struct drover_cancel *c);
+void drover_cancel_ring(struct drover_cancel *c);
+
+static inline bool drover_cancelled(const struct drover_cancel *c)
+{
+	return c && atomic_load_explicit(&c->rung, memory_order_acquire);
+}
+
+/**
+ * drover_wait_fd() - poll one fd until ready, cancelled or too late
+ * @fd: descriptor; -1 to wait for the bell or the deadline only
+ * @events: poll(2) events
+ * @c: bell, or NULL
+ * @deadline: absolute, clock.h; 0 for none
+ *
+ * Return: the poll(2) revents (> 0), -ECANCELED, -ETIMEDOUT, or another negative errno.
+ */
+int drover_wait_fd(int fd, short events, const struct drover_cancel *c,
+		   unsigned long long deadline);
+
+#endif

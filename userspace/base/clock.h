@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_BASE_CLOCK_H
+#define DROVER_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define DROVER_NS_PER_MS 1000000ull
+#define DROVER_NS_PER_S 1000000000ull
+
+/* Absolute CLOCK_MONOTONIC time in ns; 0 stands for "no deadline". */
+static inline uint64_t drover_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * DROVER_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* Deadline @ms from now; 0 ms means none. */
+static inline uint64_t drover_deadline_ms(uint64_t ms)
+{
+	return ms ? drover_now_ns() + ms * DROVER_NS_PER_MS : 0;
+}
+
+/* Time left as poll(2) wants it: -1 without a deadline, 0 when it has passed. */
+static inline int drover_deadline_left_ms(uint64_t deadline)
+{
+	uint64_t now = drover_now_ns(), left;
+
+	if (!deadline)
+		return -1;
+	if (now >= deadline)
+		return 0;
+	left = (deadline - now + DROVER_NS_PER_MS - 1) / DROVER_NS_PER_MS;
+	return left > 0x7fffffff ? 0x7fffffff : (int)left;
+}
+
+#endif

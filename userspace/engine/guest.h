@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_ENGINE_GUEST_H
+#define DROVER_ENGINE_GUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/ram.h"
+#include "track/track.h"
+
+struct drover_cancel;
+struct drover_error;
+struct drover_log;
+struct drover_guest;
+struct json_object;
+
+/*
+ * What the engine needs of a guest, whoever runs it. The implementations are in
+ * guest/ (sim, agent, qemu). Apart from watch_fd, watch, status and check, calls come
+ * from one thread at a time. Each call that waits for the VMM has a deadline of
+ * its own (10 s unless said) and is woken by @cancel where it takes one.
+ */
+
+/** enum drover_owner - the ownership record a VMM keeps; design: "Ownership" */
+enum drover_owner_state {
+	DROVER_OWNER_OWNED,             /* may run; a VMM that was never migrated */
+	DROVER_OWNER_INCOMING,          /* a destination before COMMIT: must not run */
+	DROVER_OWNER_IN_DOUBT,          /* a source from before COMMIT until settled: must not run */
+	DROVER_OWNER_RELEASED,          /* handed over, or fenced: must not run */
+};
+
+#define DROVER_OWNER_PEER_MAX 512
+
+/**
+ * struct drover_owner_record - kept by the VMM, outlives droverd
+ * @state: see enum
+ * @token: the session it is about; zeros when none
+ * @peer: source: URI-like JSON text of the destination's main address; destination:
+ *	JSON text of the address it listens on; so that a new droverd can settle
+ */
+struct drover_owner_record {
+	enum drover_owner_state state;
+	uint8_t token[16];
+	char peer[DROVER_OWNER_PEER_MAX];
+};
+
+/** struct drover_guest_traits - what a guest link is like; constant once attached */
+struct drover_guest_traits {
+	uint8_t uuid[16];
+	bool has_uuid;
+	bool can_throttle;
+	bool keeps_record;              /* the record survives droverd (agent); sim: false */
+};
+
+enum drover_run_state {
+	DROVER_GUEST_RUNNING,
+	DROVER_GUEST_PAUSED,
+	DROVER_GUEST_INCOMING,          /* waiting for a migration: RAM empty, never ran */
+	DROVER_GUEST_GONE,              /* the VMM has died or closed the link */
+};
+
+/**
+ * struct drover_guest_ops - a guest link
+ * @name: "sim", "agent"
+ * @ram: the blocks, with host mapped; stable for the guest's life
+ * @traits: see struct
+ * @track_source: what trackers can use; filled in by the guest
+ * @status: run state, from any thread, without waiting
+ * @pause: stop vCPUs and every other writer of the VMM; on return nothing writes RAM
+ * @resume: run (again); refused by the VMM unless its record is OWNED
+ * @save: device state as a sealed memfd; guest is paused. @ret_fd is the caller's
+ * @load: device state on the destination; the VMM checks it whole before it applies it
+ * @owner_get: the VMM's record
+ * @owner_set: change the record; on return the VMM holds it
+ * @prepare_incoming: stop, empty the RAM (punch), forget the old state; the record
+ *	becomes INCOMING with a zero token. Refused for a running agent guest
+ * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
+ * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a
+ *	self-checking guest can check itself; may be NULL
+ * @watch_fd: fd to poll for POLLIN|POLLHUP while no call is under way; -1: none
+ * @watch: handle what came on watch_fd, without waiting
+ * @check: the guest's own verdict after a move as JSON (sim: self-check; agent: what the
+ *	VMM reports), or NULL when there is none; caller puts the reference
+ * @free: end the link; NULL-safe by the wrapper
+ */
+struct drover_guest_ops {
+	const char *name;
+	const struct drover_ram *(*ram)(struct drover_guest *g);
+	const struct drover_guest_traits *(*traits)(struct drover_guest *g);
+	int (*track_source)(struct drover_guest *g, struct drover_track_source *ret,
+			    struct drover_error *e);
+	enum drover_run_state (*status)(struct drover_guest *g);
+	int (*pause)(struct drover_guest *g, const struct drover_cancel *c, struct drover_error *e);
+	int (*resume)(struct drover_guest *g, struct drover_error *e);
+	int (*save)(struct drover_guest *g, int *ret_fd, struct drover_error *e);
+	int (*load)(struct drover_guest *g, int state_fd, struct drover_error *e);
+	int (*owner_get)(struct drover_guest *g, struct drover_owner_record *ret,
+			 struct drover_error *e);
+	int (*owner_set)(struct drover_guest *g, const struct drover_owner_record *rec,
+			 struct drover_error *e);
+	int (*prepare_incoming)(struct drover_guest *g, struct drover_error *e);
+	int (*throttle)(struct drover_guest *g, unsigned int percent, struct drover_error *e);
+	void (*resumed)(struct drover_guest *g);
+	int (*watch_fd)(struct drover_guest *g);
+	void (*watch)(struct drover_guest *g);
+	struct json_object *(*check)(struct drover_guest *g);
+	void (*free)(struct drover_guest *g);
+};
+
+/* First member of every implementation. */
+struct drover_guest {
+	const struct drover_guest_ops *ops;
+};
+
+#endif

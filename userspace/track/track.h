@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_TRACK_TRACK_H
+#define DROVER_TRACK_TRACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/ram.h"
+
+struct drover_error;
+struct drover_log;
+
+/**
+ * struct drover_track_block - how the VMM itself sees one RAM block
+ * @base: address of the block in the address space @uffd and @pagemap_fd belong to; 0: unknown
+ */
+struct drover_track_block {
+	uint64_t base;
+};
+
+/**
+ * struct drover_track_source - what a guest link offers to trackers
+ * @ram: the blocks, mapped (host != NULL); the tracker's bitmaps are one a block, in this order
+ * @uffd: the VMM's userfaultfd, API handshake done with all features, not registered
+ *	on guest RAM; -1: none. Not owned.
+ * @pagemap_fd: /proc/self/pagemap as the VMM opened it; -1: none. Not owned.
+ * @pid: the VMM's process for clear_refs (soft-dirty); 0: none
+ * @block: one a RAM block
+ * @kvm_log: the guest can give a KVM dirty log
+ * @kvm_start: start KVM's logging; may be NULL when @kvm_log is false
+ * @kvm_sync: OR the vCPU writes since the last call into maps[block]; every write
+ *	finished before the call is in this or an earlier result
+ * @kvm_stop: stop logging; idempotent
+ * @opaque: first argument of the three
+ */
+struct drover_track_source {
+	const struct drover_ram *ram;
+	int uffd;
+	int pagemap_fd;
+	int pid;
+	struct drover_track_block block[DROVER_RAM_BLOCKS_MAX];
+	bool kvm_log;
+	int (*kvm_start)(void *opaque, struct drover_error *e);
+	int (*kvm_sync)(void *opaque, uint64_t *const *maps, struct drover_error *e);
+	int (*kvm_stop)(void *opaque, struct drover_error *e);
+	void *opaque;
+};
+
+/**
+ * struct drover_tracker_ops - one way to see writes
+ * @name: as in the `tracker` option
+ * @guarantee: one line: which writers it sees
+ * @sees_holes: punched holes are reported; otherwise the hole tracker runs beside it
+ * @vcpu_only: sees KVM vCPUs and nothing else; needs another tracker for the VMM's threads
+ * @probe: 1 usable; 0 not usable and @why says what is missing
+ * @start: arm; every write finished after start returned is seen
+ * @harvest: OR into maps[block] what was written since the last harvest and clear it;
+ *	every write finished before the call is in this or an earlier harvest; some may
+ *	be reported twice. @final: the guest is paused, the result must be exact or more
+ * @stop: disarm, leave the VMM as if never armed; idempotent
+ */
+struct drover_tracker_ops {
+	const char *name;
+	const char *guarantee;
+	bool sees_holes;
+	bool vcpu_only;
+	int (*probe)(const struct drover_track_source *src, char *why, size_t why_len);
+	int (*start)(const struct drover_track_source *src, void **ret_state,
+		     struct drover_error *e);
+	int (*harvest)(void *state, uint64_t *const *maps, bool final, struct drover_error *e);
+	void (*stop)(void *state);
+};
+
+/* All trackers built in, best first; NULL-terminated. */
+const struct drover_tracker_ops *const *drover_tracker_table(void);
+
+#define DROVER_TRACK_REPORT_MAX 1024
+
+/** struct drover_tracker - the trackers chosen for one migration, plus the hole tracker */
+struct drover_tracker;
+
+/**
+ * drover_tracker_select() - choose, without arming anything
+ * @want: value of the `tracker` option ("auto", "pagemap-scan", ...)
+ *
+ * auto takes the best complete combination: kmod; pagemap-scan, with kvm-log beside it
+ * when that is offered (it may be skipped if pagemap-scan sees vCPUs by itself);
+ * soft-dirty. A tracker that was named and cannot be used is an error that says why.
+ */
+int drover_tracker_select(const struct drover_track_source *src, const char *want,
+			  const struct drover_log *log, struct drover_tracker **ret,
+			  struct drover_error *e);
+/* "pagemap-scan+holes" */
+const char *drover_tracker_name(const struct drover_tracker *t);
+/* One line a tracker: "kmod: refused: /dev/drover: No such file or directory" ... */
+const char *drover_tracker_report(const struct drover_tracker *t);
+int drover_tracker_start(struct drover_tracker *t, struct drover_error *e);
+/**
+ * drover_tracker_harvest() - OR all trackers' news, holes included, into maps[block]
+ *
+ * Holes: a page that was punched since the last harvest is reported dirty; the
+ * caller learns that it is a hole from drover_tracker_data().
+ */
+int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
+			   struct drover_error *e);
+/**
+ * drover_tracker_data() - pages that may hold data, as of the last start or harvest
+ *
+ * A clear bit is a hole of the memfd: it reads as zero and must not be touched
+ * (touching allocates). One bitmap a block, owned by the tracker.
+ */
+const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block);
+void drover_tracker_stop(struct drover_tracker *t);
+struct drover_tracker *drover_tracker_free(struct drover_tracker *t);
+
+/* track/datamap.c */
+/**
+ * drover_datamap_read() - SEEK_DATA/SEEK_HOLE map of one block
+ * @map: one bit a page of the block; set where the file has data, cleared elsewhere
+ */
+int drover_datamap_read(const struct drover_ram_block *b, uint64_t *map, struct drover_error *e);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_WIRE_WIRE_H
+#define DROVER_WIRE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/ram.h"
+
+struct drover_error;
+
+/*
+ * Frames, little-endian:
+ *   0 u32 magic 'DRVR'      4 u16 version (major << 8 | minor)   6 u16 type
+ *   8 u16 flags (0)        10 u16 channel (0 main, 1.. data)     12 u32 sequence, per channel and direction
+ *  16 u32 body length      20 u32 reserved (0)                   24 u64 payload length
+ *  32 u32 reserved (0)     36 u32 checksum (low half of XXH3-64 of bytes 0..35)
+ * then the body, then the payload. Pure functions: no I/O, no allocation, no globals.
+ */
+#define DROVER_WIRE_MAGIC 0x52565244u
+#define DROVER_WIRE_MAJOR 1u
+#define DROVER_WIRE_MINOR 0u
+#define DROVER_WIRE_VERSION (DROVER_WIRE_MAJOR << 8 | DROVER_WIRE_MINOR)
+#define DROVER_FRAME_LEN 40u
+#define DROVER_TOKEN_LEN 16u
+#define DROVER_UUID_LEN 16u
+#define DROVER_BODY_MAX 1048576u
+
+enum drover_msg_type {
+#define MSG(name, nr, from, channels, min, max, payload, doc) DROVER_MSG_##name = (nr),
+#include "wire/messages.def"
+#undef MSG
+};
+
+enum drover_msg_from { DROVER_FROM_S = 1, DROVER_FROM_D = 2, DROVER_FROM_B = 3 };
+enum drover_msg_channels { DROVER_ON_M = 1, DROVER_ON_D = 2, DROVER_ON_P = 4 };
+
+/** struct drover_msg_info - a row of messages.def */
+struct drover_msg_info {
+	const char *name;
+	uint16_t nr;
+	uint8_t from;
+	uint8_t channels;
+	uint32_t min_body, max_body;
+	uint64_t max_payload;
+	const char *doc;
+};
+
+/* NULL for an unknown number. */
+const struct drover_msg_info *drover_msg_info(uint16_t nr);
+const struct drover_msg_info *drover_msg_table(size_t *ret_n);
+
+struct drover_frame {
+	uint16_t version;
+	uint16_t type;
+	uint16_t flags;
+	uint16_t channel;
+	uint32_t seq;
+	uint32_t body_len;
+	uint64_t payload_len;
+};
+
+void drover_frame_encode(const struct drover_frame *f, uint8_t out[DROVER_FRAME_LEN]);
+/*
+ * Checks magic, checksum, major version, reserved fields, type known, lengths
+ * against the type's row. -EBADMSG with a message that names what is wrong
+ * ("frame: magic 0x... is not drover's"), -EPROTONOSUPPORT for the major version.
+ */
+int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame *ret,
+			struct drover_error *e);
+
+/*
+ * Each message has a struct, an encoder drover_<msg>_encode(m, buf, cap) that
+ * returns the body's length or a negative errno (-ENOBUFS: cap too small, -EINVAL:
+ * m breaks the message's own rules), and a strict decoder drover_<msg>_decode(buf,
+ * len, ret, e) that returns 0 or -EBADMSG; every byte must be accounted for.
+ * Pointers in decoded messages point into buf.
+ */
+
+/* HELLO features: bits of what the sender can do */
+#define DROVER_HELLO_DIGEST (1ull << 0)
+#define DROVER_HELLO_POSTCOPY (1ull << 1)
+/* HELLO flags */
+#define DROVER_HELLO_ONE_WAY (1u << 0)
+#define DROVER_HELLO_HAS_UUID (1u << 1)
+
+struct drover_msg_hello {
+	uint16_t version_min, version_max; /* what the sender speaks */
+	uint32_t flags;
+	uint64_t features;
+	uint8_t token[DROVER_TOKEN_LEN];
+	uint8_t uuid[DROVER_UUID_LEN];  /* zeros without HAS_UUID */
+	uint32_t nblocks;
+	struct {
+		char name[DROVER_RAM_NAME_MAX + 1];
+		uint64_t gpa, size;
+		uint32_t flags;         /* DROVER_RAM_* */
+	} block[DROVER_RAM_BLOCKS_MAX];
+	const char *config;             /* JSON text, not NUL-terminated in a decoded message */
+	uint32_t config_len;
+};
+/* Decoder rejects: bad names, duplicate names, size 0 or unaligned, gpa + size overflow, overlap. */
+
+/* A run of pages of one block. */
+struct drover_run {
+	uint64_t page;
+	uint64_t npages;                /* > 0 */
+};
+
+/* RANGES, DISCARD, RELEASE, RECOVER share this body. */
+#define DROVER_RUNS_LAST (1u << 0)      /* no further message of this kind follows */
+#define DROVER_RUNS_MAX 4000u
+struct drover_msg_runs {
+	uint32_t block;
+	uint32_t flags;
+	uint32_t n;
+	const void *raw;                /* decoded: n packed runs, read with drover_msg_run_at() */
+	const struct drover_run *run;   /* to encode */
+};
+struct drover_run drover_msg_run_at(const struct drover_msg_runs *m, uint32_t i);
+/* Decoder checks: runs in order, not touching or overlapping, n > 0 pages each, no overflow. */
+
+#define DROVER_ACK_OK 0u
+#define DROVER_ACK_REFUSED 1u
+struct drover_msg_hello_ack {
+	uint32_t status;                /* DROVER_ACK_* */
+	uint16_t version;               /* the version both will speak */
+	uint64_t features;              /* intersection */
+	const char *text;               /* OK: accepted config as JSON; REFUSED: JSON array of {"option","desc"} */
+	uint32_t text_len;
+};
+
+struct drover_msg_attach {
+	uint8_t token[DROVER_TOKEN_LEN];
+	uint16_t type;                  /* enum drover_channel_type value: 1 data, 2 postcopy */
+	uint16_t index;                 /* 0.. */
+};
+
+struct drover_msg_status {              /* ATTACH_ACK, STATE_ACK, FAIL */
+	uint32_t status;                /* DROVER_ACK_* or, in FAIL, an errno (positive) */
+	const char *text;
+	uint32_t text_len;
+};
+
+enum drover_page_kind {
+	DROVER_PAGES_RAW = 0,
+	DROVER_PAGES_ZERO = 1,          /* no payload */
+	DROVER_PAGES_ZSTD = 2,
+	DROVER_PAGES_ZLIB = 3,
+	DROVER_PAGES_XBZRLE = 4,
+	DROVER_PAGES_LZ4 = 5,
+};
+
+struct drover_page_run {
+	uint64_t page;
+	uint32_t npages;
+	uint16_t kind;                  /* enum drover_page_kind */
+	uint32_t payload;               /* bytes of payload of this run: npages * 4096 for RAW, 0 for ZERO */
+};
+#define DROVER_PAGE_RUNS_MAX 1024u
+struct drover_msg_pages {
+	uint32_t block;
+	uint32_t round;
+	uint32_t n;
+	const void *raw;
+	const struct drover_page_run *run;
+};
+struct drover_page_run drover_msg_page_run_at(const struct drover_msg_pages *m, uint32_t i);
+/* The frame's payload length must equal the sum of the runs'; checked by drover_pages_decode. */
+
+struct drover_msg_round {               /* ROUND_END: bytes unused and 0 on the wire as u32 round, u32 flags */
+	uint32_t round;
+	uint32_t flags;                 /* DROVER_ROUND_FINAL */
+	uint64_t bytes;                 /* ROUND_ACK only */
+};
+#define DROVER_ROUND_FINAL (1u << 0)    /* the guest is stopped: this round is the last */
+
+#define DROVER_SECTION_NAME_MAX 63
+struct drover_msg_state {
+	char name[DROVER_SECTION_NAME_MAX + 1];
+	uint32_t version;
+	uint32_t flags;                 /* DROVER_STATE_* */
+	uint64_t total;                 /* bytes of the whole section */
+	uint64_t off;                   /* of this piece; payload is the piece */
+};
+#define DROVER_STATE_LAST (1u << 0)     /* the last piece of the last section */
+
+struct drover_msg_digest {
+	uint32_t block;
+	uint16_t level;                 /* 0: one u64 a page; 1: one a group of DROVER_DIGEST_GROUP pages */
+	uint16_t flags;                 /* DROVER_DIGEST_LAST */
+	uint64_t first;                 /* index of the first page or group */
+	uint32_t n;                     /* digests that follow */
+	const void *raw;                /* n packed u64 (little-endian) */
+};
+#define DROVER_DIGEST_LAST (1u << 0)
+#define DROVER_DIGEST_GROUP 512u
+#define DROVER_DIGEST_MAX 8000u         /* digests a message */
+uint64_t drover_msg_digest_at(const struct drover_msg_digest *m, uint32_t i);
+
+#define DROVER_DIGEST_ACK_MAX 256u
+struct drover_msg_digest_ack {
+	uint32_t status;                /* 0 equal, 1 differ */
+	uint16_t level;                 /* level of the items listed */
+	uint64_t total;                 /* how many differ in all */
+	uint32_t n;                     /* listed, <= DROVER_DIGEST_ACK_MAX */
+	struct {
+		uint32_t block;
+		uint64_t index;
+	} item[DROVER_DIGEST_ACK_MAX];
+};
+
+struct drover_msg_token {               /* COMMIT, COMMIT_ACK, RELEASED, OWNER_QUERY */
+	uint8_t token[DROVER_TOKEN_LEN];
+};
+
+enum drover_owner_answer {
+	DROVER_OWNER_NOT_COMMITTED = 0, /* and fenced: a later COMMIT of this token is refused */
+	DROVER_OWNER_COMMITTED = 1,
+	DROVER_OWNER_UNKNOWN = 2,       /* this side has no record of the token: decide nothing */
+};
+struct drover_msg_owner {
+	uint8_t token[DROVER_TOKEN_LEN];
+	uint32_t answer;
+	const char *text;
+	uint32_t text_len;
+};
+
+struct drover_msg_ping {                /* PING, PONG */
+	uint64_t nonce;
+};
+
+struct drover_msg_end {
+	uint64_t total_bytes;           /* payload bytes sent, as a last cross-check */
+};
+
+struct drover_msg_page_req {
+	uint32_t block;
+	uint64_t page;
+};
+
+struct drover_msg_paused {
+	uint8_t token[DROVER_TOKEN_LEN];
+};
+
+#define DROVER_CODEC(name, type)                                                    \
+	int drover_##name##_encode(const struct type *m, void *buf, size_t cap);          \
+	int drover_##name##_decode(const void *buf, size_t len, struct type *ret,          \
+				   struct drover_error *e)
+
+DROVER_CODEC(hello, drover_msg_hello);
+DROVER_CODEC(runs, drover_msg_runs);
+DROVER_CODEC(hello_ack, drover_msg_hello_ack);
+DROVER_CODEC(attach, drover_msg_attach);
+DROVER_CODEC(status, drover_msg_status);
+DROVER_CODEC(round_end, drover_msg_round);
+DROVER_CODEC(round_ack, drover_msg_round);
+DROVER_CODEC(state, drover_msg_state);
+DROVER_CODEC(digest, drover_msg_digest);
+DROVER_CODEC(digest_ack, drover_msg_digest_ack);
+DROVER_CODEC(token, drover_msg_token);
+DROVER_CODEC(owner, drover_msg_owner);
+DROVER_CODEC(ping, drover_msg_ping);
+DROVER_CODEC(end, drover_msg_end);
+DROVER_CODEC(page_req, drover_msg_page_req);
+#undef DROVER_CODEC
+
+int drover_pages_encode(const struct drover_msg_pages *m, void *buf, size_t cap);
+int drover_pages_decode(const void *buf, size_t len, uint64_t payload_len,
+			struct drover_msg_pages *ret, struct drover_error *e);
+
+#endif
