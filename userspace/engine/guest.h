@@ -26,7 +26,8 @@ enum drover_owner_state {
 	DROVER_OWNER_OWNED,             /* may run; a VMM that was never migrated */
 	DROVER_OWNER_INCOMING,          /* a destination before COMMIT: must not run */
 	DROVER_OWNER_IN_DOUBT,          /* a source from before COMMIT until settled: must not run */
-	DROVER_OWNER_RELEASED,          /* handed over, or fenced: must not run */
+	DROVER_OWNER_RELEASED,          /* a source that handed over: must not run */
+	DROVER_OWNER_FENCED,            /* a destination that answered "not committed": must not run */
 };
 
 #define DROVER_OWNER_PEER_MAX 512
@@ -37,6 +38,9 @@ enum drover_owner_state {
  * @token: the session it is about; zeros when none
  * @peer: source: URI-like JSON text of the destination's main address; destination:
  *	JSON text of the address it listens on; so that a new droverd can settle
+ *
+ * A VMM that was never migrated, or whose last migration is settled on both sides,
+ * is OWNED with a zero token. A destination keeps the token until RELEASED came.
  */
 struct drover_owner_record {
 	enum drover_owner_state state;
