@@ -17,6 +17,7 @@ struct drover_error;
  *  16 u32 body length      20 u32 reserved (0)                   24 u64 payload length
  *  32 u32 reserved (0)     36 u32 checksum (low half of XXH3-64 of bytes 0..35)
  * then the body, then the payload. Pure functions: no I/O, no allocation, no globals.
+ * Magic, version and checksum keep their place and meaning in every version to come.
  */
 #define DROVER_WIRE_MAGIC 0x52565244u
 #define DROVER_WIRE_MAJOR 1u
@@ -26,6 +27,9 @@ struct drover_error;
 #define DROVER_TOKEN_LEN 16u
 #define DROVER_UUID_LEN 16u
 #define DROVER_BODY_MAX 1048576u
+#define DROVER_FRAME_CHANNEL_MAX 256u   /* main, 255 data, one postcopy */
+/* Page indices and counts: no block can be larger than 2^64 bytes. */
+#define DROVER_WIRE_PAGES_MAX (1ull << 52)
 
 enum drover_msg_type {
 #define MSG(name, nr, from, channels, min, max, payload, doc) DROVER_MSG_##name = (nr),
@@ -51,6 +55,17 @@ struct drover_msg_info {
 const struct drover_msg_info *drover_msg_info(uint16_t nr);
 const struct drover_msg_info *drover_msg_table(size_t *ret_n);
 
+/**
+ * drover_wire_allowed() - may this message come from there, on that channel?
+ * @info: row of the message, or NULL for an unknown one (refused)
+ * @from_source: the sender is the source
+ * @channel_kind: one DROVER_ON_* bit
+ *
+ * Return: 0, or -EBADMSG with a message that says who sends it where.
+ */
+int drover_wire_allowed(const struct drover_msg_info *info, bool from_source,
+			unsigned int channel_kind, struct drover_error *e);
+
 struct drover_frame {
 	uint16_t version;
 	uint16_t type;
@@ -64,7 +79,8 @@ struct drover_frame {
 void drover_frame_encode(const struct drover_frame *f, uint8_t out[DROVER_FRAME_LEN]);
 /*
  * Checks magic, checksum, major version, reserved fields, type known, lengths
- * against the type's row. -EBADMSG with a message that names what is wrong
+ * and channel bounded, lengths against the type's row. -EBADMSG with a message that names
+ * what is wrong
  * ("frame: magic 0x... is not drover's"), -EPROTONOSUPPORT for the major version.
  */
 int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame *ret,
@@ -75,8 +91,17 @@ int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame 
  * returns the body's length or a negative errno (-ENOBUFS: cap too small, -EINVAL:
  * m breaks the message's own rules), and a strict decoder drover_<msg>_decode(buf,
  * len, ret, e) that returns 0 or -EBADMSG; every byte must be accounted for.
- * Pointers in decoded messages point into buf.
+ * Pointers in decoded messages point into buf. Encoder and decoder share one set of
+ * rules, so encoding what was decoded gives the same bytes. A decoder's text names
+ * field, value and bound; who knows the message's name puts it before (DIGEST and
+ * RELEASE are told apart by the frame alone). Lists and texts at the end of a body have
+ * no length of their own: they are the rest of the body.
+ *
+ * Texts are UTF-8 without control characters but tab and newline. The text of a status
+ * or owner message is for people: the encoder puts '?' for what is not allowed and cuts
+ * it to DROVER_TEXT_MAX, so that a failure can always be told. Tokens are never zero.
  */
+#define DROVER_TEXT_MAX 1024u
 
 /* HELLO features: bits of what the sender can do */
 #define DROVER_HELLO_DIGEST (1ull << 0)
@@ -100,7 +125,10 @@ struct drover_msg_hello {
 	const char *config;             /* JSON text, not NUL-terminated in a decoded message */
 	uint32_t config_len;
 };
-/* Decoder rejects: bad names, duplicate names, size 0 or unaligned, gpa + size overflow, overlap. */
+/*
+ * Decoder rejects: no block, bad names, duplicate names, size 0 or unaligned, gpa + size
+ * overflow, overlap.
+ */
 
 /* A run of pages of one block. */
 struct drover_run {
@@ -119,7 +147,10 @@ struct drover_msg_runs {
 	const struct drover_run *run;   /* to encode */
 };
 struct drover_run drover_msg_run_at(const struct drover_msg_runs *m, uint32_t i);
-/* Decoder checks: runs in order, not touching or overlapping, n > 0 pages each, no overflow. */
+/*
+ * Decoder checks: runs in order, not touching or overlapping, n > 0 pages each, no
+ * overflow. A message may hold no run.
+ */
 
 #define DROVER_ACK_OK 0u
 #define DROVER_ACK_REFUSED 1u
@@ -131,14 +162,18 @@ struct drover_msg_hello_ack {
 	uint32_t text_len;
 };
 
+#define DROVER_ATTACH_DATA 1u
+#define DROVER_ATTACH_POSTCOPY 2u
+#define DROVER_ATTACH_INDEX_MAX 254u
 struct drover_msg_attach {
 	uint8_t token[DROVER_TOKEN_LEN];
-	uint16_t type;                  /* enum drover_channel_type value: 1 data, 2 postcopy */
-	uint16_t index;                 /* 0.. */
+	uint16_t type;                  /* enum drover_channel_type value: DROVER_ATTACH_* */
+	uint16_t index;                 /* data: 0..DROVER_ATTACH_INDEX_MAX; postcopy: 0 */
 };
 
+#define DROVER_STATUS_MAX 4095u
 struct drover_msg_status {              /* ATTACH_ACK, STATE_ACK, FAIL */
-	uint32_t status;                /* DROVER_ACK_* or, in FAIL, an errno (positive) */
+	uint32_t status;                /* DROVER_ACK_*, in FAIL a positive errno; up to DROVER_STATUS_MAX */
 	const char *text;
 	uint32_t text_len;
 };
@@ -156,9 +191,13 @@ struct drover_page_run {
 	uint64_t page;
 	uint32_t npages;
 	uint16_t kind;                  /* enum drover_page_kind */
-	uint32_t payload;               /* bytes of payload of this run: npages * 4096 for RAW, 0 for ZERO */
+	/* bytes of payload of this run: npages * 4096 for RAW, 0 for ZERO, else 1..npages * 4096 */
+	uint32_t payload;
 };
 #define DROVER_PAGE_RUNS_MAX 1024u
+#define DROVER_PAGES_PAYLOAD_MAX 16777216u
+/* Most pages of a run that has payload; a run of zeros may be as long as its block. */
+#define DROVER_PAGE_RUN_PAGES_MAX (DROVER_PAGES_PAYLOAD_MAX / 4096u)
 struct drover_msg_pages {
 	uint32_t block;
 	uint32_t round;
@@ -167,7 +206,11 @@ struct drover_msg_pages {
 	const struct drover_page_run *run;
 };
 struct drover_page_run drover_msg_page_run_at(const struct drover_msg_pages *m, uint32_t i);
-/* The frame's payload length must equal the sum of the runs'; checked by drover_pages_decode. */
+/*
+ * At least one run; runs in order, touching or not, not overlapping. The frame's payload
+ * length must equal the sum of the runs'; checked by drover_pages_decode.
+ */
+uint64_t drover_msg_pages_payload(const struct drover_msg_pages *m);
 
 struct drover_msg_round {               /* ROUND_END: bytes unused and 0 on the wire as u32 round, u32 flags */
 	uint32_t round;
@@ -185,13 +228,25 @@ struct drover_msg_state {
 	uint64_t off;                   /* of this piece; payload is the piece */
 };
 #define DROVER_STATE_LAST (1u << 0)     /* the last piece of the last section */
+#define DROVER_STATE_PIECE_MAX 4194304u
+/* Names are made of [A-Za-z0-9._/-]. */
+
+/**
+ * drover_msg_state_piece() - does the payload fit the section?
+ * @payload: the frame's payload length
+ *
+ * It must lie within the section, be empty only if the section is, and end it in the
+ * message flagged LAST. Return: 0 or -EBADMSG.
+ */
+int drover_msg_state_piece(const struct drover_msg_state *m, uint64_t payload,
+			   struct drover_error *e);
 
 struct drover_msg_digest {
 	uint32_t block;
 	uint16_t level;                 /* 0: one u64 a page; 1: one a group of DROVER_DIGEST_GROUP pages */
 	uint16_t flags;                 /* DROVER_DIGEST_LAST */
 	uint64_t first;                 /* index of the first page or group */
-	uint32_t n;                     /* digests that follow */
+	uint32_t n;                     /* digests that follow; 0 only with LAST */
 	const void *raw;                /* n packed u64 (little-endian) */
 };
 #define DROVER_DIGEST_LAST (1u << 0)
@@ -208,10 +263,10 @@ struct drover_msg_digest_ack {
 	struct {
 		uint32_t block;
 		uint64_t index;
-	} item[DROVER_DIGEST_ACK_MAX];
+	} item[DROVER_DIGEST_ACK_MAX];  /* ascending by block, then index */
 };
 
-struct drover_msg_token {               /* COMMIT, COMMIT_ACK, RELEASED, OWNER_QUERY */
+struct drover_msg_token {               /* COMMIT, COMMIT_ACK, RELEASED, OWNER_QUERY, PAUSED */
 	uint8_t token[DROVER_TOKEN_LEN];
 };
 
@@ -238,10 +293,6 @@ struct drover_msg_end {
 struct drover_msg_page_req {
 	uint32_t block;
 	uint64_t page;
-};
-
-struct drover_msg_paused {
-	uint8_t token[DROVER_TOKEN_LEN];
 };
 
 #define DROVER_CODEC(name, type)                                                    \
