@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The page digest for AVX2; see digest-impl.h. Called through digest.c's table only. */
+#include "base/digest-impl.h"
+
+#include <immintrin.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+
+/* Everything xxhash.h includes is included above, so that the target stays its own. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+
+#define XXH_INLINE_ALL
+#define XXH_VECTOR XXH_AVX2
+#include <xxhash.h>
+
+uint64_t digest_avx2(const void *page)
+{
+	return digest_finish(XXH3_64bits(page, DROVER_PAGE_SIZE), page);
+}
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif

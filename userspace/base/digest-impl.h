@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_BASE_DIGEST_IMPL_H
+#define DROVER_BASE_DIGEST_IMPL_H
+
+/*
+ * Shared by the variants of the digest and by nobody else. Each is a file of its own,
+ * since xxhash.h takes one instruction set a translation unit; the pragmas in it raise
+ * the target for what xxhash.h inlines, so no file needs flags of its own.
+ */
+#include <stdint.h>
+
+/* XXH3-64 of 4096 zeros; the unit test computes it. */
+#define DIGEST_HASH_OF_ZEROS 0x93d76fe148c689baull
+
+uint64_t digest_sse2(const void *page);
+uint64_t digest_avx2(const void *page);
+uint64_t digest_avx512(const void *page);
+
+/* The hashes that mean something else: see digest.h. */
+uint64_t digest_rare(uint64_t hash, const void *page);
+
+static inline uint64_t digest_finish(uint64_t hash, const void *page)
+{
+	if (__builtin_expect(hash == 0 || hash == DIGEST_HASH_OF_ZEROS, 0))
+		return digest_rare(hash, page);
+	return hash;
+}
+
+#endif
