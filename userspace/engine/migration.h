@@ -71,6 +71,10 @@ struct drover_migration_params {
 	const struct drover_log *log;
 };
 
+/* Transport against config alone: what comes before the run state in the order of checks. */
+int drover_migration_check_transport(const struct drover_migration_params *p,
+				     struct drover_error *e);
+
 /**
  * drover_migration_check() - can this migration be tried? no side effects
  *

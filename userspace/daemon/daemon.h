@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef DROVER_DAEMON_DAEMON_H
+#define DROVER_DAEMON_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/event-queue.h"
+#include "daemon/fds.h"
+#include "daemon/loop.h"
+#include "daemon/qmp.h"
+#include "engine/migration.h"
+
+/**
+ * struct droverd_opts - the command line; borrowed strings
+ * @qmp: "unix:PATH"
+ * @guest: LINK
+ * @config: file of a JSON object applied to the stored settings, or NULL
+ * @verbose: log debug messages, too
+ */
+struct droverd_opts {
+	const char *qmp;
+	const char *guest;
+	const char *config;
+	bool verbose;
+};
+
+struct droverd;
+
+/**
+ * struct job - the present migration, or the last one
+ * @m: the handle; alive until the next job replaces it, so that its numbers stay and
+ *	an ended destination still answers OWNER_QUERY
+ * @settle: it settles a record and moves nothing
+ * @events: the migration's `events` option
+ * @exit_on_error: migrate-incoming was asked to end the process with a failure
+ * @d: for the event callback, which runs in the migration's threads and touches
+ *	nothing of it but the queue
+ */
+struct job {
+	struct droverd *d;
+	struct drover_migration *m;
+	enum drover_side side;
+	bool settle;
+	bool events;
+	bool exit_on_error;
+};
+
+/**
+ * struct droverd - everything of a daemon
+ * @loop: main thread
+ * @server: QMP
+ * @settings: the stored config (migrate without `config` takes a copy)
+ * @fds: descriptors inherited at start-up
+ * @events: from migration threads to the main thread
+ * @guest_src: the guest link's watch_fd
+ * @job: NULL before the first migration
+ * @last: query-migrate of a job that is gone and was not replaced, or NULL
+ * @released: the guest was handed over to another host
+ * @settle_retry: armed while the recorded address could not be listened on
+ * @quit_poll: armed while quit waits for an audit
+ * @quit_deadline: absolute; 0: no quit asked for
+ * @exit_status: of the process
+ *
+ * Only the main thread touches it, @events and @log excepted.
+ */
+struct droverd {
+	struct droverd_opts opts;
+	struct drover_log log;
+	struct loop loop;
+	struct qmp_server server;
+	struct drover_guest *guest;
+	struct drover_config settings;
+	bool has_settings;
+	struct fd_table fds;
+	struct event_queue events;
+	struct loop_source events_src, guest_src, signal_src;
+	int signal_fd;
+	struct job *job;
+	struct json_object *last;
+	bool released;
+	struct loop_timer settle_retry, quit_poll;
+	uint64_t quit_deadline;
+	int exit_status;
+};
+
+/* daemon.c: life of the process. The caller has opened fds before anything else. */
+int droverd_init(struct droverd *d, const struct droverd_opts *opts, struct drover_error *e);
+int droverd_run(struct droverd *d, struct drover_error *e);
+void droverd_deinit(struct droverd *d);
+/* End as soon as no audit is running any more; returns at once. */
+void droverd_quit(struct droverd *d);
+
+/* commands.c: the table. */
+extern const struct qmp_command droverd_commands[];
+extern const size_t droverd_ncommands;
+
+/* cmd-*.c: one function a command. */
+#define DROVERD_COMMAND(fn) int fn(struct qmp_call *call, struct drover_error *e)
+DROVERD_COMMAND(cmd_qmp_capabilities);
+DROVERD_COMMAND(cmd_query_version);
+DROVERD_COMMAND(cmd_query_commands);
+DROVERD_COMMAND(cmd_query_status);
+DROVERD_COMMAND(cmd_quit);
+DROVERD_COMMAND(cmd_migrate);
+DROVERD_COMMAND(cmd_migrate_incoming);
+DROVERD_COMMAND(cmd_migrate_cancel);
+DROVERD_COMMAND(cmd_migrate_continue);
+DROVERD_COMMAND(cmd_migrate_settle);
+DROVERD_COMMAND(cmd_query_migrate);
+DROVERD_COMMAND(cmd_migrate_set_config);
+DROVERD_COMMAND(cmd_query_migrate_config);
+
+/* job.c: one migration at a time. */
+/* A job moves or may still move the guest; a listening or settling one included. */
+bool job_running(const struct job *j);
+/* Source side, COMMIT sent and not answered: nobody knows who owns the guest. */
+bool job_in_doubt(const struct job *j);
+/**
+ * job_start() - start a migration in place of the last one
+ * @p: all but event, opaque, guest and log, which are the daemon's
+ * @exit_on_error: see struct job
+ *
+ * The last job's handle must go first (it may hold the address). When the new one
+ * can't start, what the old one reported is kept for query-migrate, and a guest whose
+ * record another host may ask about is answered for again.
+ */
+int job_start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
+	      struct drover_error *e);
+void job_free(struct droverd *d);
+/* owner.c: what the guest's record asks for at start-up (and after a failed start). */
+void owner_attach(struct droverd *d);
+
+/* info.c: query-migrate */
+struct json_object *info_build(struct droverd *d);
+/* run-state.c: query-status and what others ask about it */
+const char *run_state_name(const struct droverd *d);
+bool run_state_incoming(const struct droverd *d);
+/* Handed over to another host; may become a destination, but not run. */
+bool run_state_postmigrate(const struct droverd *d);
+
+/* events.c: from struct drover_event to clients */
+void events_ready(void *opaque, uint32_t events);
+/* The callback of struct drover_migration_params; @opaque is a struct job. */
+void events_post(void *opaque, const struct drover_event *ev);
+
+#endif

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * query-migrate: MigrationInfo as in QEMU, with our own numbers beside it in "drover"
+ * and every number's age in "ages". All names come from engine/stats.def. A number
+ * that was never updated is absent, except in "ram", whose members are mandatory.
+ */
+#include <json-c/json.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "daemon/daemon.h"
+
+enum group { GROUP_ram, GROUP_top, GROUP_x, GROUP_COUNT };
+enum kind { KIND_u64, KIND_f64 };
+
+static const struct stat_row {
+	enum group group;
+	enum kind kind;
+	const char *name;
+	size_t offset;
+} rows[] = {
+#define STAT(grp, json, member, type, unit, doc) \
+	{ GROUP_##grp, KIND_##type, json, offsetof(struct drover_stats, member) },
+#include "engine/stats.def"
+#undef STAT
+};
+
+static const struct drover_stat *stat_of(const struct drover_stats *s, const struct stat_row *row)
+{
+	return (const struct drover_stat *)((const char *)s + row->offset);
+}
+
+static struct json_object *stat_value(const struct drover_stat *s, enum kind kind)
+{
+	uint64_t bits = atomic_load_explicit(&s->value, memory_order_relaxed);
+	double v;
+
+	if (kind == KIND_u64)
+		return json_object_new_uint64(bits);
+	memcpy(&v, &bits, sizeof(v));
+	/* JSON has neither infinity nor NaN. */
+	return json_object_new_double(isfinite(v) ? v : 0);
+}
+
+static void add_stats(const struct drover_stats *s, struct json_object *const group[GROUP_COUNT],
+		      struct json_object *ages)
+{
+	uint64_t now = drover_now_ns();
+	size_t i;
+
+	for (i = 0; i < DROVER_ARRAY_SIZE(rows); i++) {
+		const struct drover_stat *st = stat_of(s, &rows[i]);
+		uint64_t at = atomic_load_explicit(&st->at, memory_order_relaxed);
+
+		if (!at && rows[i].group != GROUP_ram)
+			continue;
+		json_object_object_add(group[rows[i].group], rows[i].name,
+				       stat_value(st, rows[i].kind));
+		if (at)
+			json_object_object_add(ages, rows[i].name, json_object_new_uint64(
+						now > at ? (now - at) / DROVER_NS_PER_MS : 0));
+	}
+}
+
+static bool has_ram_stats(const struct drover_stats *s)
+{
+	size_t i;
+
+	for (i = 0; i < DROVER_ARRAY_SIZE(rows); i++)
+		if (rows[i].group == GROUP_ram &&
+		    atomic_load_explicit(&stat_of(s, &rows[i])->at, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+static void add_text(struct json_object *o, const char *name, const char *text)
+{
+	if (text[0])
+		json_object_object_add(o, name, json_object_new_string(text));
+}
+
+static struct json_object *channels(const struct drover_migration_info *info)
+{
+	struct json_object *a = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < info->channels && i < DROVER_CHANNELS_MAX; i++) {
+		struct json_object *o = json_object_new_object();
+
+		add_text(o, "name", info->channel[i].name);
+		json_object_object_add(o, "tx-bytes",
+				       json_object_new_uint64(info->channel[i].tx_bytes));
+		json_object_object_add(o, "rx-bytes",
+				       json_object_new_uint64(info->channel[i].rx_bytes));
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
+static struct json_object *bad_pages(const struct drover_migration_info *info)
+{
+	struct json_object *a = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < info->nbad && i < DROVER_PAGE_NAMES_MAX; i++)
+		json_object_array_add(a, json_object_new_string(info->bad_page[i]));
+	return a;
+}
+
+static void add_ours(struct json_object *o, const struct job *j,
+		     const struct drover_migration_info *info)
+{
+	bool source = j->side == DROVER_SIDE_SOURCE;
+	uint64_t dropped = event_queue_dropped(&j->d->events);
+
+	json_object_object_add(o, "side", json_object_new_string(source ? "source" : "destination"));
+	add_text(o, "tracker", info->tracker);
+	add_text(o, "tracker-report", info->tracker_report);
+	add_text(o, "zero-copy", info->zero_copy);
+	add_text(o, "digest", info->digest);
+	add_text(o, "peer", info->peer);
+	json_object_object_add(o, "channels", channels(info));
+	json_object_object_add(o, "bad-pages", bad_pages(info));
+	json_object_object_add(o, "auditing",
+			       json_object_new_boolean(drover_migration_auditing(j->m)));
+	json_object_object_add(o, "in-doubt", json_object_new_boolean(job_in_doubt(j)));
+	if (dropped)
+		json_object_object_add(o, "events-dropped", json_object_new_uint64(dropped));
+}
+
+static struct json_object *of_job(const struct job *j)
+{
+	const struct drover_stats *stats = drover_migration_stats(j->m);
+	struct json_object *o = json_object_new_object(), *ages = json_object_new_object();
+	struct json_object *group[GROUP_COUNT] = {
+		[GROUP_ram] = json_object_new_object(),
+		[GROUP_top] = o,
+		[GROUP_x] = json_object_new_object(),
+	};
+	struct drover_migration_info info;
+	struct json_object *listening;
+
+	drover_migration_info(j->m, &info);
+	json_object_object_add(o, "status", json_object_new_string(drover_state_name(info.state)));
+	add_stats(stats, group, ages);
+	if (has_ram_stats(stats))
+		json_object_object_add(o, "ram", json_object_get(group[GROUP_ram]));
+	json_object_put(group[GROUP_ram]);
+	add_text(o, "error-desc", info.error_desc);
+	listening = info.listening[0] ? json_tokener_parse(info.listening) : NULL;
+	if (listening)
+		json_object_object_add(o, "socket-address", listening);
+	add_ours(group[GROUP_x], j, &info);
+	json_object_object_add(o, "ages", ages);
+	json_object_object_add(o, "drover", group[GROUP_x]);
+	return o;
+}
+
+struct json_object *info_build(struct droverd *d)
+{
+	const struct drover_guest_ops *ops = d->guest->ops;
+	const struct job *j = d->job;
+	struct json_object *o, *check;
+
+	if (j && !(j->settle && j->side == DROVER_SIDE_DEST) &&
+	    drover_migration_state(j->m) != DROVER_STATE_NONE)
+		o = of_job(j);
+	else
+		return d->last ? json_object_get(d->last) : json_object_new_object();
+	check = ops->check ? ops->check(d->guest) : NULL;
+	if (check)
+		json_object_object_add(o, "guest-check", check);
+	return o;
+}

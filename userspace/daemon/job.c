@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One migration at a time. The slot always holds the newest job: its numbers are what
+ * query-migrate tells, and an ended destination goes on answering OWNER_QUERY from it.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "daemon/daemon.h"
+
+bool job_running(const struct job *j)
+{
+	return j && drover_state_running(drover_migration_state(j->m));
+}
+
+bool job_in_doubt(const struct job *j)
+{
+	return j && j->side == DROVER_SIDE_SOURCE &&
+	       drover_migration_state(j->m) == DROVER_STATE_POSTCOPY_PAUSED;
+}
+
+static void drop_last(struct droverd *d)
+{
+	json_object_put(d->last);
+	d->last = NULL;
+}
+
+/* End the job of the slot; what it reported stays in @last. */
+static void retire(struct droverd *d)
+{
+	struct job *j = d->job;
+
+	if (!j)
+		return;
+	drop_last(d);
+	d->last = info_build(d);
+	if (j->side == DROVER_SIDE_SOURCE)
+		d->released = drover_migration_state(j->m) == DROVER_STATE_COMPLETED;
+	d->job = NULL;
+	j->m = drover_migration_free(j->m);
+	free(j);
+}
+
+void job_free(struct droverd *d)
+{
+	retire(d);
+	drop_last(d);
+}
+
+static int start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
+		 struct drover_error *e)
+{
+	struct drover_migration_params params = *p;
+	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
+	int r;
+
+	if (!j)
+		return drover_err(e, -ENOMEM, "migration: out of memory");
+	j->d = d;
+	j->side = p->side;
+	j->settle = p->settle;
+	j->events = p->config->events;
+	j->exit_on_error = exit_on_error;
+	params.guest = d->guest;
+	params.log = &d->log;
+	params.event = events_post;
+	params.opaque = j;
+	r = drover_migration_start(&params, &j->m, e);
+	if (r < 0)
+		return r;
+	d->job = TAKE_PTR(j);
+	return 0;
+}
+
+int job_start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
+	      struct drover_error *e)
+{
+	int r;
+
+	loop_timer_arm(&d->settle_retry, 0);
+	retire(d);
+	r = start(d, p, exit_on_error, e);
+	if (r < 0) {
+		if (!p->settle)
+			owner_attach(d);
+		return r;
+	}
+	if (!p->settle)
+		drop_last(d);
+	if (p->side == DROVER_SIDE_DEST && !p->settle)
+		d->released = false;
+	return 0;
+}

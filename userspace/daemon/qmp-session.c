@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One client of the control socket: bytes in, requests out; answers and events in,
+ * bytes out. What a client can make us hold is bounded in both directions; one that
+ * does not read is dropped, it never slows the daemon down.
+ *
+ * A session that ends is only marked: the list may be in the middle of a walk, and
+ * the session itself further up the stack. qmp_server_leave() frees the marked ones.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "daemon/qmp.h"
+
+#define READ_CHUNK 65536
+
+/**
+ * struct qmp_session - one client
+ * @out: bytes not yet taken by the client: @out_len of them from @out_off on
+ * @negotiated: qmp_capabilities came: command mode
+ * @oob: ... and enabled exec-oob
+ * @eof: the client sends no more; closed when @out is empty
+ * @dead: to be freed; takes part in nothing
+ */
+struct qmp_session {
+	struct qmp_session *next;
+	struct qmp_server *server;
+	int fd;
+	struct loop_source src;
+	struct drover_json_stream *in;
+	char *out;
+	size_t out_off, out_len, out_size;
+	bool negotiated, oob, eof, dead;
+};
+
+bool qmp_session_negotiated(const struct qmp_session *c)
+{
+	return c->negotiated;
+}
+
+bool qmp_session_oob(const struct qmp_session *c)
+{
+	return c->oob;
+}
+
+void qmp_session_negotiate(struct qmp_session *c, bool oob)
+{
+	c->negotiated = true;
+	c->oob = oob;
+}
+
+struct qmp_server *qmp_session_server(struct qmp_session *c)
+{
+	return c->server;
+}
+
+struct qmp_session *qmp_session_next(struct qmp_session *c)
+{
+	return c->next;
+}
+
+void qmp_session_kill(struct qmp_session *c)
+{
+	c->dead = true;
+	loop_remove(&c->src);
+}
+
+static void session_free(struct qmp_session *c)
+{
+	loop_remove(&c->src);
+	drover_closep(&c->fd);
+	drover_json_stream_free(c->in);
+	free(c->out);
+	free(c);
+}
+
+void qmp_session_reap(struct qmp_server *s)
+{
+	struct qmp_session **p = &s->sessions;
+
+	while (*p) {
+		struct qmp_session *c = *p;
+
+		if (!c->dead) {
+			p = &c->next;
+			continue;
+		}
+		*p = c->next;
+		s->nsessions--;
+		session_free(c);
+	}
+}
+
+static uint32_t wanted_events(const struct qmp_session *c)
+{
+	return (c->eof ? 0 : EPOLLIN) | (c->out_len ? EPOLLOUT : 0);
+}
+
+/* Send what the socket takes now. */
+static void push_out(struct qmp_session *c)
+{
+	while (c->out_len) {
+		ssize_t n = send(c->fd, c->out + c->out_off, c->out_len,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			qmp_session_kill(c);
+			return;
+		}
+		c->out_off += (size_t)n;
+		c->out_len -= (size_t)n;
+	}
+	if (!c->out_len)
+		c->out_off = 0;
+	if (c->eof && !c->out_len)
+		qmp_session_kill(c);
+	else
+		loop_modify(&c->src, wanted_events(c));
+}
+
+static int make_room(struct qmp_session *c, size_t len)
+{
+	size_t size = c->out_size ? c->out_size : 4096;
+	char *p;
+
+	if (c->out_off) {
+		memmove(c->out, c->out + c->out_off, c->out_len);
+		c->out_off = 0;
+	}
+	if (len > QMP_REPLIES_MAX || c->out_len > QMP_REPLIES_MAX - len)
+		return -ENOBUFS;
+	while (size < c->out_len + len)
+		size *= 2;
+	if (size == c->out_size)
+		return 0;
+	p = realloc(c->out, size);
+	if (!p)
+		return -ENOMEM;
+	c->out = p;
+	c->out_size = size;
+	return 0;
+}
+
+void qmp_session_send(struct qmp_session *c, struct json_object *o)
+{
+	const char *text;
+	size_t len = 0;
+
+	if (c->dead)
+		return;
+	text = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN |
+						 JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	if (!text || make_room(c, len + 2) < 0) {
+		drover_logf(c->server->log, DROVER_LOG_WARNING,
+			    "qmp: a client does not read its answers: dropped");
+		qmp_session_kill(c);
+		return;
+	}
+	memcpy(c->out + c->out_len, text, len);
+	memcpy(c->out + c->out_len + len, "\r\n", 2);
+	c->out_len += len + 2;
+	push_out(c);
+}
+
+static void feed(struct qmp_session *c, const char *data, size_t len)
+{
+	while (len && !c->dead) {
+		struct drover_error e = DROVER_ERROR_INIT;
+		struct json_object *o = NULL;
+		int r = drover_json_stream_feed(c->in, &data, &len, &o, &e);
+
+		if (r == DROVER_JSON_E_VALUE)
+			qmp_dispatch(c, o);
+		else if (r < 0)
+			qmp_bad_json(c, e.msg);
+		if (r == DROVER_JSON_E_VALUE)
+			json_object_put(o);
+	}
+}
+
+static void take_in(struct qmp_session *c)
+{
+	char buf[READ_CHUNK];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		qmp_session_kill(c);
+		return;
+	}
+	if (n > 0) {
+		feed(c, buf, (size_t)n);
+		return;
+	}
+	/* `echo ... | socat` half-closes and still reads its answers. */
+	c->eof = true;
+	push_out(c);
+}
+
+static void session_ready(void *opaque, uint32_t events)
+{
+	struct qmp_session *c = opaque;
+	struct qmp_server *s = c->server;
+
+	qmp_server_enter(s);
+	if (events & (EPOLLIN | EPOLLERR) || (events & EPOLLHUP && !c->eof))
+		take_in(c);
+	else if (events & EPOLLHUP)
+		qmp_session_kill(c);
+	if (!c->dead && events & EPOLLOUT)
+		push_out(c);
+	qmp_server_leave(s);
+}
+
+int qmp_session_new(struct qmp_server *s, int fd, struct drover_error *e)
+{
+	struct qmp_session *c = calloc(1, sizeof(*c));
+	struct json_object *hello;
+	int r;
+
+	if (!c)
+		return drover_err(e, -ENOMEM, "qmp: out of memory");
+	c->server = s;
+	c->fd = -EBADF;
+	c->in = drover_json_stream_new(QMP_REQUEST_MAX);
+	r = c->in ? loop_add(s->loop, &c->src, fd, EPOLLIN, session_ready, c, e) :
+		    drover_err(e, -ENOMEM, "qmp: out of memory");
+	if (r < 0) {
+		session_free(c);
+		return r;
+	}
+	c->fd = fd;
+	c->next = s->sessions;
+	s->sessions = c;
+	s->nsessions++;
+	hello = qmp_greeting();
+	qmp_session_send(c, hello);
+	json_object_put(hello);
+	return 0;
+}
+
+void qmp_session_flush(struct qmp_session *c, uint64_t deadline)
+{
+	while (c->out_len && !c->dead) {
+		struct pollfd p = { .fd = c->fd, .events = POLLOUT };
+
+		if (poll(&p, 1, drover_deadline_left_ms(deadline)) <= 0)
+			return;
+		push_out(c);
+	}
+}
