@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A strict JSON reader that builds json-c's tree. json-c's own tokener is not asked:
+ * it keeps the last of duplicate keys, saturates integers and knows extensions, and a
+ * checking pass beside it would have to agree with it about every byte. Recursion is
+ * bounded by DROVER_JSON_DEPTH_MAX, memory by the text's length and
+ * DROVER_JSON_VALUES_MAX. Everything that comes from outside as JSON passes here:
+ * QMP, config files, the config in HELLO.
+ */
+#include "base/json.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/utf8.h"
+
+#define NUMBER_MAX 512u         /* characters; an exact integer has 20 */
+#define KEY_SHOWN 64            /* bytes of a key quoted in a message */
+
+struct parser {
+	const char *text;
+	size_t len, at;
+	unsigned int depth, values;
+	char *scratch;                  /* decoded string; as long as the longest one so far */
+	size_t scratch_cap;
+	struct drover_error *e;
+};
+
+static int parse_value(struct parser *p, struct json_object **ret);
+
+static int bad(struct parser *p, const char *what)
+{
+	return drover_err(p->e, -EBADMSG, "JSON parse error, %s at byte %zu", what, p->at);
+}
+
+static int no_memory(struct parser *p)
+{
+	return drover_err(p->e, -ENOMEM, "JSON: out of memory");
+}
+
+static int peek(const struct parser *p)
+{
+	return p->at < p->len ? (unsigned char)p->text[p->at] : -1;
+}
+
+static void skip_space(struct parser *p)
+{
+	while (p->at < p->len && p->text[p->at] && strchr(" \t\r\n", p->text[p->at]))
+		p->at++;
+}
+
+static int hex4(struct parser *p, uint32_t *ret)
+{
+	uint32_t v = 0;
+	unsigned int i;
+
+	for (i = 0; i < 4; i++, p->at++) {
+		int c = peek(p);
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint32_t)(c - '0');
+		else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
+			v = v << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
+		else
+			return bad(p, "invalid \\u escape");
+	}
+	*ret = v;
+	return 0;
+}
+
+/* After "\u": one UTF-16 unit, or the pair of a high and a low surrogate. */
+static int unicode_escape(struct parser *p, char *out, size_t *n)
+{
+	uint32_t cp, low;
+	int r;
+
+	r = hex4(p, &cp);
+	if (r < 0)
+		return r;
+	if (cp >= 0xd800 && cp <= 0xdbff) {
+		if (p->len - p->at < 2 || memcmp(p->text + p->at, "\\u", 2) != 0)
+			return bad(p, "unpaired surrogate");
+		p->at += 2;
+		r = hex4(p, &low);
+		if (r < 0)
+			return r;
+		if (low < 0xdc00 || low > 0xdfff)
+			return bad(p, "unpaired surrogate");
+		cp = 0x10000 + ((cp - 0xd800) << 10 | (low - 0xdc00));
+	} else if (cp >= 0xdc00 && cp <= 0xdfff) {
+		return bad(p, "unpaired surrogate");
+	} else if (!cp) {
+		/* Strings become C strings: an embedded NUL would hide what follows it. */
+		return bad(p, "\\u0000 in a string");
+	}
+	*n += drover_utf8_put(cp, out + *n);
+	return 0;
+}
+
+static int escape(struct parser *p, char *out, size_t *n)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	int c = peek(p);
+	const char *f;
+
+	if (c == 'u') {
+		p->at++;
+		return unicode_escape(p, out, n);
+	}
+	f = c > 0 ? strchr(from, c) : NULL;
+	if (!f)
+		return bad(p, "invalid escape sequence");
+	p->at++;
+	out[(*n)++] = to[f - from];
+	return 0;
+}
+
+/* Room for a string that begins here: decoding never makes it longer. */
+static int reserve(struct parser *p)
+{
+	size_t i = p->at, need;
+	char *bigger;
+
+	while (i < p->len && p->text[i] != '"')
+		i += p->text[i] == '\\' ? 2 : 1;
+	need = (i < p->len ? i : p->len) - p->at + 1;
+	if (need <= p->scratch_cap)
+		return 0;
+	bigger = realloc(p->scratch, need);
+	if (!bigger)
+		return no_memory(p);
+	p->scratch = bigger;
+	p->scratch_cap = need;
+	return 0;
+}
+
+/* Decodes into p->scratch, NUL-terminated and free of NULs. */
+static int parse_string(struct parser *p, size_t *ret_n)
+{
+	size_t n = 0;
+	int r;
+
+	p->at++;
+	r = reserve(p);
+	while (!r) {
+		int c = peek(p);
+		unsigned int seq;
+
+		if (c == '"')
+			break;
+		if (c < 0)
+			return bad(p, "unterminated string");
+		if (c < 0x20)
+			return bad(p, "control character in a string");
+		if (c == '\\') {
+			p->at++;
+			r = escape(p, p->scratch, &n);
+			continue;
+		}
+		seq = drover_utf8_len(p->text + p->at, p->len - p->at);
+		if (!seq)
+			return bad(p, "invalid UTF-8 sequence");
+		memcpy(p->scratch + n, p->text + p->at, seq);
+		n += seq;
+		p->at += seq;
+	}
+	if (r < 0)
+		return r;
+	p->at++;
+	p->scratch[n] = '\0';
+	*ret_n = n;
+	return 0;
+}
+
+static size_t digits(const struct parser *p, size_t at)
+{
+	size_t n = 0;
+
+	while (at + n < p->len && p->text[at + n] >= '0' && p->text[at + n] <= '9')
+		n++;
+	return n;
+}
+
+/* Length of the number at p->at by the grammar, 0 when malformed. */
+static size_t number_len(const struct parser *p, bool *ret_integer)
+{
+	size_t at = p->at, n;
+
+	*ret_integer = true;
+	if (p->text[at] == '-')
+		at++;
+	n = digits(p, at);
+	if (!n || (n > 1 && p->text[at] == '0'))
+		return 0;
+	at += n;
+	if (at < p->len && p->text[at] == '.') {
+		*ret_integer = false;
+		n = digits(p, ++at);
+		if (!n)
+			return 0;
+		at += n;
+	}
+	if (at < p->len && (p->text[at] | 0x20) == 'e') {
+		*ret_integer = false;
+		at++;
+		if (at < p->len && (p->text[at] == '+' || p->text[at] == '-'))
+			at++;
+		n = digits(p, at);
+		if (!n)
+			return 0;
+		at += n;
+	}
+	return at - p->at;
+}
+
+static struct json_object *make_integer(const char *num)
+{
+	char *end;
+
+	errno = 0;
+	if (num[0] == '-') {
+		int64_t v = strtoll(num, &end, 10);
+
+		if (!errno)
+			return json_object_new_int64(v);
+	} else {
+		uint64_t v = strtoull(num, &end, 10);
+
+		if (!errno)
+			return v <= INT64_MAX ? json_object_new_int64((int64_t)v) :
+				json_object_new_uint64(v);
+	}
+	/* Only digits: strtod() needs no decimal point, so no locale. */
+	return json_object_new_double_s(strtod(num, NULL), num);
+}
+
+static int parse_number(struct parser *p, struct json_object **ret)
+{
+	char num[NUMBER_MAX + 1];
+	struct json_object *o;
+	bool integer;
+	size_t n = number_len(p, &integer);
+
+	if (!n)
+		return bad(p, "invalid number");
+	if (n > NUMBER_MAX)
+		return bad(p, "number too long");
+	memcpy(num, p->text + p->at, n);
+	num[n] = '\0';
+	/* json-c reads a fraction in the C locale whatever the process's locale is. */
+	o = integer ? make_integer(num) : json_tokener_parse(num);
+	if (!o)
+		return no_memory(p);
+	p->at += n;
+	*ret = o;
+	return 0;
+}
+
+static int parse_name(struct parser *p, struct json_object **ret)
+{
+	static const char *const names[] = { "null", "false", "true" };
+	struct json_object *o = NULL;
+	size_t i, n = 0;
+
+	while (p->at + n < p->len && p->text[p->at + n] >= 'a' && p->text[p->at + n] <= 'z')
+		n++;
+	for (i = 0; i < DROVER_ARRAY_SIZE(names); i++)
+		if (n == strlen(names[i]) && !memcmp(p->text + p->at, names[i], n))
+			break;
+	if (i == DROVER_ARRAY_SIZE(names))
+		return bad(p, n ? "invalid keyword" : "expecting value");
+	if (i && !(o = json_object_new_boolean(i == 2)))
+		return no_memory(p);
+	p->at += n;
+	*ret = o;
+	return 0;
+}
+
+static int parse_array(struct parser *p, struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *a = json_object_new_array_ext(2);
+	struct json_object *v;
+	int r;
+
+	if (!a)
+		return no_memory(p);
+	p->at++;
+	skip_space(p);
+	if (peek(p) == ']') {
+		p->at++;
+		*ret = TAKE_PTR(a);
+		return 0;
+	}
+	for (;;) {
+		r = parse_value(p, &v);
+		if (r < 0)
+			return r;
+		if (json_object_array_add(a, v) < 0) {
+			json_object_put(v);
+			return no_memory(p);
+		}
+		skip_space(p);
+		if (peek(p) == ']')
+			break;
+		if (peek(p) != ',')
+			return bad(p, "expected separator in list");
+		p->at++;
+	}
+	p->at++;
+	*ret = TAKE_PTR(a);
+	return 0;
+}
+
+/* Key, colon and value. The key is judged before its value is read. */
+static int parse_member(struct parser *p, struct json_object *o)
+{
+	_cleanup_free_ char *key = NULL;
+	struct json_object *v;
+	size_t n;
+	int r;
+
+	skip_space(p);
+	if (peek(p) != '"')
+		return bad(p, "key is not a string in object");
+	r = parse_string(p, &n);
+	if (r < 0)
+		return r;
+	if (json_object_object_get_ex(o, p->scratch, NULL))
+		return drover_err(p->e, -EBADMSG,
+				  "JSON parse error, duplicate key '%.*s' at byte %zu", KEY_SHOWN,
+				  p->scratch, p->at);
+	key = strdup(p->scratch);
+	if (!key)
+		return no_memory(p);
+	skip_space(p);
+	if (peek(p) != ':')
+		return bad(p, "missing : in object pair");
+	p->at++;
+	r = parse_value(p, &v);
+	if (r < 0)
+		return r;
+	if (json_object_object_add_ex(o, key, v, JSON_C_OBJECT_ADD_KEY_IS_NEW) < 0) {
+		json_object_put(v);
+		return no_memory(p);
+	}
+	return 0;
+}
+
+static int parse_object(struct parser *p, struct json_object **ret)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	int r;
+
+	if (!o)
+		return no_memory(p);
+	p->at++;
+	skip_space(p);
+	if (peek(p) == '}') {
+		p->at++;
+		*ret = TAKE_PTR(o);
+		return 0;
+	}
+	for (;;) {
+		r = parse_member(p, o);
+		if (r < 0)
+			return r;
+		skip_space(p);
+		if (peek(p) == '}')
+			break;
+		if (peek(p) != ',')
+			return bad(p, "expected separator in object");
+		p->at++;
+	}
+	p->at++;
+	*ret = TAKE_PTR(o);
+	return 0;
+}
+
+static int parse_text(struct parser *p, struct json_object **ret)
+{
+	struct json_object *o;
+	size_t n;
+	int r = parse_string(p, &n);
+
+	if (r < 0)
+		return r;
+	if (n > INT_MAX || !(o = json_object_new_string_len(p->scratch, (int)n)))
+		return no_memory(p);
+	*ret = o;
+	return 0;
+}
+
+static int parse_value(struct parser *p, struct json_object **ret)
+{
+	int c, r;
+
+	skip_space(p);
+	c = peek(p);
+	if (c < 0)
+		return bad(p, "premature end of input");
+	if (p->values++ >= DROVER_JSON_VALUES_MAX)
+		return bad(p, "too many values");
+	if (c == '{' || c == '[') {
+		if (p->depth >= DROVER_JSON_DEPTH_MAX)
+			return bad(p, "nesting depth limit exceeded");
+		p->depth++;
+		r = c == '{' ? parse_object(p, ret) : parse_array(p, ret);
+		p->depth--;
+		return r;
+	}
+	if (c == '"')
+		return parse_text(p, ret);
+	if (c == '-' || (c >= '0' && c <= '9'))
+		return parse_number(p, ret);
+	return parse_name(p, ret);
+}
+
+int drover_json_parse(const char *text, size_t len, size_t max, struct json_object **ret,
+		      struct drover_error *e)
+{
+	struct parser p = { .text = text, .len = len, .e = e };
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *scratch = NULL;
+	int r;
+
+	if (len > max)
+		return drover_err(e, -EMSGSIZE, "JSON: %zu bytes, at most %zu are accepted", len,
+				  max);
+	r = parse_value(&p, &o);
+	scratch = p.scratch;
+	if (r < 0)
+		return r;
+	skip_space(&p);
+	if (p.at != p.len)
+		return bad(&p, "expecting end of input");
+	*ret = TAKE_PTR(o);
+	return 0;
+}

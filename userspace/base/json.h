@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_BASE_JSON_H
+#define DROVER_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <json-c/json.h>
+
+struct drover_error;
+
+/*
+ * JSON from outside, read strictly: RFC 8259 without extensions, valid UTF-8, no
+ * U+0000, no duplicate key at any depth ("a" and "\u0061" are the same key), integers
+ * exact over -2^63..2^64-1. The result is json-c's tree; an integer is json_type_int,
+ * anything with a fraction, an exponent or out of that range is json_type_double and
+ * keeps its text. As in json-c a null is a NULL pointer.
+ */
+#define DROVER_JSON_DEPTH_MAX 64u
+/* Values in one text. A 64 MiB text of "[[],[],..." would make gigabytes of tree. */
+#define DROVER_JSON_VALUES_MAX 131072u
+/* Bytes of one QMP message. */
+#define DROVER_JSON_MESSAGE_MAX (64u << 20)
+
+/* Positive condition of drover_json_stream_feed() */
+#define DROVER_JSON_E_VALUE 1
+
+static inline void drover_json_putp(struct json_object **o)
+{
+	json_object_put(*o);
+	*o = NULL;
+}
+
+#define _cleanup_json_ _cleanup_(drover_json_putp)
+
+/**
+ * drover_json_parse() - parse one whole text
+ * @text: need not be NUL-terminated; white space around the value is fine
+ * @max: the longest text accepted, bytes
+ * @ret: new reference; NULL for the value null
+ *
+ * Return: 0, -EBADMSG with a message that says what and where (byte offset, and the
+ * key of a duplicate), -EMSGSIZE (longer than @max), -ENOMEM.
+ */
+int drover_json_parse(const char *text, size_t len, size_t max, struct json_object **ret,
+		      struct drover_error *e);
+
+/*
+ * The incremental form, for a stream of values without framing: several in one
+ * write, one in many writes, no newline needed.
+ */
+struct drover_json_stream;
+
+/** drover_json_stream_new() - @max: bytes of the longest value; NULL when out of memory */
+struct drover_json_stream *drover_json_stream_new(size_t max);
+/* NULL is fine. Returns NULL */
+struct drover_json_stream *drover_json_stream_free(struct drover_json_stream *s);
+
+/**
+ * drover_json_stream_feed() - read on until the next value is complete
+ * @data: advanced past what was read
+ * @len: bytes left at @data; reduced alike
+ * @ret: new reference (NULL for null), written when the return value is DROVER_JSON_E_VALUE
+ *
+ * Call until @len is 0. A value that is too long or too deep is skipped to its end and
+ * reported once. After a byte that can't be JSON, input is dropped up to the next
+ * structural or control character, as QEMU does; byte 0xff always starts afresh. A bare
+ * number or name at the top level ends at the first byte that can't belong to it.
+ *
+ * Return: DROVER_JSON_E_VALUE, 0 (all read, value not complete), or for a bad value
+ * -EBADMSG, -EMSGSIZE or -ENOMEM: feed goes on with what follows it.
+ */
+int drover_json_stream_feed(struct drover_json_stream *s, const char **data, size_t *len,
+			    struct json_object **ret, struct drover_error *e);
+
+/*
+ * Typed members. Each returns 1 when @name is there (@ret written), 0 when it is absent,
+ * -EINVAL with QEMU's words for a wrong type ("Invalid parameter type for 'x',
+ * expected: boolean"; null is a wrong type) or value. What @ret points to belongs to @o.
+ */
+int drover_json_get_bool(struct json_object *o, const char *name, bool *ret,
+			 struct drover_error *e);
+int drover_json_get_uint64(struct json_object *o, const char *name, uint64_t min, uint64_t max,
+			   uint64_t *ret, struct drover_error *e);
+int drover_json_get_string(struct json_object *o, const char *name, const char **ret,
+			   struct drover_error *e);
+int drover_json_get_object(struct json_object *o, const char *name, struct json_object **ret,
+			   struct drover_error *e);
+int drover_json_get_array(struct json_object *o, const char *name, struct json_object **ret,
+			  struct drover_error *e);
+
+/* The same for a value that was found otherwise; @name is for the message. 0 or -EINVAL */
+int drover_json_to_bool(struct json_object *v, const char *name, bool *ret,
+			struct drover_error *e);
+int drover_json_to_uint64(struct json_object *v, const char *name, uint64_t min, uint64_t max,
+			  uint64_t *ret, struct drover_error *e);
+int drover_json_to_string(struct json_object *v, const char *name, const char **ret,
+			  struct drover_error *e);
+
+/* Records "Parameter 'x' is missing"; returns -EINVAL */
+int drover_json_missing(struct drover_error *e, const char *name);
+
+/**
+ * drover_json_only() - refuse members that are not in a list
+ * @names: ends with NULL
+ *
+ * Return: 0, or -EINVAL "Parameter 'x' is unexpected".
+ */
+int drover_json_only(struct json_object *o, const char *const *names, struct drover_error *e);
+
+#endif
