@@ -184,7 +184,8 @@ int drover_digest_ack_decode(const void *buf, size_t len, struct drover_msg_dige
 		return r;
 	/* wire_len() has bounded what follows to the array's size. */
 	if (g.left % DIGEST_ITEM_LEN || m.n != g.left / DIGEST_ITEM_LEN)
-		return drover_err(e, -EBADMSG, "items: %u announced, %zu bytes follow", m.n, g.left);
+		return drover_err(e, -EBADMSG, "items: %u announced, %zu bytes follow", m.n,
+				  g.left);
 	for (i = 0; i < m.n; i++) {
 		m.item[i].block = get_u32(&g);
 		m.item[i].index = get_u64(&g);

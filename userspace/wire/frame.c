@@ -104,7 +104,8 @@ static int frame_check(const struct drover_frame *f, struct drover_error *e)
 				  info->name, f->body_len, info->min_body, info->max_body);
 	if (f->payload_len > info->max_payload)
 		return drover_err(e, -EBADMSG,
-				  "frame: message %s: payload of %" PRIu64 " bytes, at most %" PRIu64,
+				  "frame: message %s: payload of %" PRIu64 " bytes, at most %"
+				  PRIu64,
 				  info->name, f->payload_len, info->max_payload);
 	return 0;
 }
@@ -133,7 +134,8 @@ int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame 
 		return drover_err(e, -EBADMSG, "frame: header checksum is wrong, 0x%08x expected",
 				  sum);
 	if (f.version >> 8 != DROVER_WIRE_MAJOR)
-		return drover_err(e, -EPROTONOSUPPORT, "frame: version %u.%u, this build speaks %u.x",
+		return drover_err(e, -EPROTONOSUPPORT, 
+				  "frame: version %u.%u, this build speaks %u.x",
 				  f.version >> 8, f.version & 0xff, DROVER_WIRE_MAJOR);
 	r = wire_zero("frame: reserved", reserved, e);
 	if (r < 0)

@@ -72,7 +72,8 @@ int wire_name(const char *field, const char *name, size_t max, struct drover_err
 	for (i = 0; i < n; i++)
 		if (!name_char(name[i]))
 			return drover_err(e, -EBADMSG,
-					  "%s: byte 0x%02x at %zu of its name is not one of [A-Za-z0-9._/-]",
+					  "%s: byte 0x%02x at %zu of its name is not in "
+					  "[A-Za-z0-9._/-]",
 					  field, (unsigned char)name[i], i);
 	return 0;
 }

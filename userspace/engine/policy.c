@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The decision after each harvest. No I/O, no clock, no memory: whatever must be known
+ * from earlier calls is in the sample. Arithmetic saturates: a peer's round trip or a
+ * user's limit may be anything. Called by the source's rounds; the table of cases is the
+ * unit test.
+ */
+#include "engine/policy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define US_PER_S UINT64_C(1000000)
+#define US_PER_MS UINT64_C(1000)
+/* Harvests with a guest that is too fast before the next step. */
+#define HIGH_ROUNDS 2u
+
+typedef unsigned __int128 u128;
+
+static uint64_t sat_add(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* a * b / c, c > 0 */
+static uint64_t sat_mul_div(uint64_t a, uint64_t b, uint64_t c)
+{
+	u128 v = (u128)a * b / c;
+
+	return v > UINT64_MAX ? UINT64_MAX : (uint64_t)v;
+}
+
+static uint64_t fixed_us(const struct drover_policy_sample *s)
+{
+	return sat_add(s->fixed_us, sat_mul_div(s->rtt_us, DROVER_POLICY_ROUND_TRIPS, 1));
+}
+
+static uint64_t expected_for(const struct drover_policy_sample *s,
+			     const struct drover_policy_params *p, uint64_t bytes)
+{
+	uint64_t bw = p->avail_switchover_bandwidth ? p->avail_switchover_bandwidth : s->bandwidth;
+
+	if (!bytes)
+		return fixed_us(s);
+	if (!bw)
+		return DROVER_POLICY_UNKNOWN_US;
+	return sat_add(sat_mul_div(bytes, US_PER_S, bw), fixed_us(s));
+}
+
+uint64_t drover_policy_expected_us(const struct drover_policy_sample *s,
+				   const struct drover_policy_params *p)
+{
+	return expected_for(s, p, sat_add(s->remaining, s->state_bytes));
+}
+
+static const char *text_ms(uint64_t us, char buf[32])
+{
+	if (us == DROVER_POLICY_UNKNOWN_US)
+		return "unknown";
+	snprintf(buf, 32, "%" PRIu64 ".%" PRIu64 " ms", us / US_PER_MS, us % US_PER_MS / 100);
+	return buf;
+}
+
+/* Which limit has been reached, or NULL. */
+static const char *limit_reached(const struct drover_policy_sample *s,
+				 const struct drover_policy_params *p)
+{
+	if (p->max_rounds && s->round >= p->max_rounds)
+		return "max-rounds";
+	if (p->total_timeout_s && s->elapsed_s >= p->total_timeout_s)
+		return "total-timeout";
+	return NULL;
+}
+
+/* What on-no-converge makes of a reached limit; CONTINUE: nothing. */
+static enum drover_action no_converge(const struct drover_policy_sample *s,
+				      const struct drover_policy_params *p)
+{
+	switch (p->on_no_converge) {
+	case DROVER_NO_CONVERGE_CANCEL:
+		return DROVER_ACTION_GIVE_UP;
+	case DROVER_NO_CONVERGE_SWITCHOVER:
+		return s->ack_pending ? DROVER_ACTION_CONTINUE : DROVER_ACTION_SWITCHOVER;
+	case DROVER_NO_CONVERGE_POSTCOPY:
+		return s->ack_pending || !s->can_postcopy ? DROVER_ACTION_CONTINUE :
+							    DROVER_ACTION_POSTCOPY;
+	default:
+		return DROVER_ACTION_CONTINUE;
+	}
+}
+
+static unsigned int next_throttle(const struct drover_policy_sample *s,
+				  const struct drover_policy_params *p, uint64_t threshold)
+{
+	uint64_t now = s->throttle_percent, step = p->throttle_increment, next;
+
+	if (!now) {
+		next = p->throttle_initial;
+	} else {
+		if (p->throttle_tailslow && now < 100) {
+			uint64_t cpu = 100 - now;
+			uint64_t ideal = sat_mul_div(cpu, threshold, s->dirty_rate);
+
+			if (cpu - ideal < step)
+				step = cpu - ideal;
+		}
+		next = now + step;
+	}
+	return (unsigned int)(next < p->throttle_max ? next : p->throttle_max);
+}
+
+/* One step of auto-converge when it is due; counts in s->high_rounds. */
+static bool throttle_due(struct drover_policy_sample *s, const struct drover_policy_params *p)
+{
+	uint64_t threshold = sat_mul_div(s->bandwidth, p->throttle_trigger, 100);
+
+	if (!p->auto_converge || !s->can_throttle || s->guest_paused || !s->bandwidth)
+		return false;
+	if (s->dirty_rate <= threshold || ++s->high_rounds < HIGH_ROUNDS)
+		return false;
+	s->high_rounds = 0;
+	s->throttle_next = next_throttle(s, p, threshold);
+	return s->throttle_next != s->throttle_percent;
+}
+
+/* The reason for another round. */
+static void why_continue(const struct drover_policy_sample *s,
+			 const struct drover_policy_params *p, uint64_t expected, char *why,
+			 size_t size)
+{
+	uint64_t limit = sat_mul_div(p->downtime_limit_ms, US_PER_MS, 1);
+	uint64_t least = expected_for(s, p, s->state_bytes);
+	char a[32], b[32];
+
+	if (s->ack_pending && (expected <= limit || !s->remaining))
+		snprintf(why, size, "the destination has not allowed the switchover yet");
+	else if (expected == DROVER_POLICY_UNKNOWN_US)
+		snprintf(why, size, "no bandwidth is known yet");
+	else if (least > limit)
+		snprintf(why, size,
+			 "state and round trips alone take %s, more than downtime-limit %s",
+			 text_ms(least, a), text_ms(limit, b));
+	else if (s->stalled_rounds)
+		snprintf(why, size, "expected downtime %s is above downtime-limit %s, "
+			 "no progress for %" PRIu64 " rounds", text_ms(expected, a),
+			 text_ms(limit, b), s->stalled_rounds);
+	else
+		snprintf(why, size, "expected downtime %s is above downtime-limit %s",
+			 text_ms(expected, a), text_ms(limit, b));
+}
+
+enum drover_action drover_policy_next(struct drover_policy_sample *s,
+				      const struct drover_policy_params *p, char *why, size_t size)
+{
+	uint64_t expected = drover_policy_expected_us(s, p);
+	uint64_t limit = sat_mul_div(p->downtime_limit_ms, US_PER_MS, 1);
+	const char *reached = limit_reached(s, p);
+	enum drover_action act;
+	char a[32], b[32];
+
+	s->throttle_next = s->throttle_percent;
+	if (s->can_postcopy && !s->ack_pending &&
+	    (s->postcopy_requested || p->postcopy_from_start)) {
+		snprintf(why, size, "postcopy: %s",
+			 s->postcopy_requested ? "asked for" : "from the start");
+		return DROVER_ACTION_POSTCOPY;
+	}
+	if (!s->ack_pending && expected != DROVER_POLICY_UNKNOWN_US && expected <= limit) {
+		snprintf(why, size, "expected downtime %s is within downtime-limit %s",
+			 text_ms(expected, a), text_ms(limit, b));
+		return DROVER_ACTION_SWITCHOVER;
+	}
+	if (!s->ack_pending && !s->remaining) {
+		snprintf(why, size,
+			 "nothing remains to be sent; expected downtime %s, downtime-limit %s",
+			 text_ms(expected, a), text_ms(limit, b));
+		return DROVER_ACTION_SWITCHOVER;
+	}
+	act = reached ? no_converge(s, p) : DROVER_ACTION_CONTINUE;
+	if (act != DROVER_ACTION_CONTINUE) {
+		snprintf(why, size, "%s reached after %" PRIu64 " rounds and %" PRIu64
+			 " s; expected downtime %s, downtime-limit %s", reached, s->round,
+			 s->elapsed_s, text_ms(expected, a), text_ms(limit, b));
+		return act;
+	}
+	if (throttle_due(s, p)) {
+		snprintf(why, size, "guest writes %" PRIu64 " bytes/s, %" PRIu64
+			 " are sent: throttle %u %%", s->dirty_rate, s->bandwidth,
+			 s->throttle_next);
+		return DROVER_ACTION_THROTTLE;
+	}
+	why_continue(s, p, expected, why, size);
+	return DROVER_ACTION_CONTINUE;
+}
