@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Can this migration be tried? Transport against config first (with QEMU's words where it
+ * has the rule), then feasibility. No side effects.
+ */
+#include "engine/check.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+void drover_engine_have(struct drover_guest *g, struct drover_have *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->throttle = g->ops->traits(g)->can_throttle;
+	ret->affinity = true;
+}
+
+struct transport_rule {
+	bool (*applies)(const struct drover_config *c);
+	unsigned int needs;
+	const char *text;
+};
+
+static bool uses_many(const struct drover_config *c)
+{
+	return c->multifd || c->postcopy_preempt;
+}
+
+static bool uses_seek(const struct drover_config *c)
+{
+	return c->mapped_ram;
+}
+
+static bool uses_zero_copy(const struct drover_config *c)
+{
+	return c->zero_copy_send;
+}
+
+static bool uses_answers(const struct drover_config *c)
+{
+	return c->switchover_ack || c->postcopy_ram;
+}
+
+static const struct transport_rule transport_rules[] = {
+	{ uses_seek, DROVER_TRANSPORT_SEEK,
+	  "Migration requires seekable transport (e.g. file): mapped-ram is set" },
+	{ uses_many, DROVER_TRANSPORT_MULTI,
+	  "Migration requires multi-channel URIs (e.g. tcp): multifd or postcopy-preempt is set" },
+	{ uses_zero_copy, DROVER_TRANSPORT_ZEROCOPY,
+	  "zero-copy-send: this transport cannot send without copying" },
+	{ uses_answers, DROVER_TRANSPORT_TWOWAY,
+	  "switchover-ack and postcopy-ram need a transport whose reader can answer" },
+};
+
+static int check_address(const struct drover_address *a, const struct drover_config *c,
+			 struct drover_error *e)
+{
+	unsigned int offers = drover_address_offers(a);
+	size_t i;
+
+	if (a->transport == DROVER_TRANSPORT_RDMA)
+		return drover_err(e, -EOPNOTSUPP, "rdma: not built in");
+	for (i = 0; i < sizeof(transport_rules) / sizeof(transport_rules[0]); i++)
+		if (transport_rules[i].applies(c) && !(offers & transport_rules[i].needs))
+			return drover_err(e, -EINVAL, "%s", transport_rules[i].text);
+	return 0;
+}
+
+int drover_migration_check(const struct drover_migration_params *p, struct drover_error *e)
+{
+	struct drover_have have;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < p->channels->n; i++) {
+		r = check_address(&p->channels->entry[i].addr, p->config, e);
+		if (r < 0)
+			return r;
+		if (p->channels->entry[i].type == DROVER_CHANNEL_POSTCOPY)
+			return drover_err(e, -EOPNOTSUPP, "channel postcopy: postcopy is not built in");
+	}
+	drover_engine_have(p->guest, &have);
+	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
+}

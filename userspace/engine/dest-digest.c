@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * DIGEST on the destination: what was sent against what was placed. Groups first; where
+ * they differ the source sends the pages' digests and the answer names the pages. Every
+ * group (one-way: page) must have been compared, in order, or the digests do not agree.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/digest.h"
+#include "engine/dest.h"
+
+static uint64_t items(const struct session *x, unsigned int block, unsigned int level)
+{
+	uint64_t n = drover_pages(x->m->ram->block[x->block[block]].size);
+
+	return level ? (n + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP : n;
+}
+
+static void skip_unsent(struct session *x)
+{
+	while (x->digest_block < x->nblocks && x->skip[x->digest_block])
+		x->digest_block++;
+}
+
+/* In the first pass nothing may be left out: the next item is always the next of the block. */
+static int check_order(struct session *x, const struct drover_msg_digest *m,
+		       struct drover_error *e)
+{
+	uint64_t total;
+
+	if (m->block >= x->nblocks || x->skip[m->block])
+		return drover_err(e, -EBADMSG, "DIGEST: of block %u", m->block);
+	total = items(x, m->block, m->level);
+	if (m->first > total || m->n > total - m->first)
+		return drover_err(e, -EBADMSG, "DIGEST: %llu+%u of %llu",
+				  (unsigned long long)m->first, m->n, (unsigned long long)total);
+	if (x->digest_asked_pages)
+		return m->level ? drover_err(e, -EBADMSG, "DIGEST: groups a second time") : 0;
+	if (m->level != (x->one_way ? 0 : 1))
+		return drover_err(e, -EBADMSG, "DIGEST: level %u", m->level);
+	skip_unsent(x);
+	if (m->block != x->digest_block || m->first != x->digest_next)
+		return drover_err(e, -EBADMSG, "DIGEST: block %u from %llu, expected block %u from %llu",
+				  m->block, (unsigned long long)m->first, x->digest_block,
+				  (unsigned long long)x->digest_next);
+	x->digest_next += m->n;
+	if (x->digest_next == total) {
+		x->digest_block++;
+		x->digest_next = 0;
+	}
+	return 0;
+}
+
+static void compare(struct session *x, const struct drover_msg_digest *m)
+{
+	const uint64_t *mine = drover_place_digests(x->place, x->block[m->block]);
+	uint64_t npages = items(x, m->block, 0);
+	uint32_t i;
+
+	for (i = 0; i < m->n; i++) {
+		uint64_t at = m->first + i, have;
+
+		if (m->level) {
+			uint64_t p = at * DROVER_DIGEST_GROUP, left = npages - p;
+
+			have = drover_digest_group(&mine[p], left < DROVER_DIGEST_GROUP ? left :
+						   DROVER_DIGEST_GROUP);
+		} else {
+			have = mine[at];
+		}
+		if (have == drover_msg_digest_at(m, i))
+			continue;
+		x->diff->total++;
+		if (x->diff->n < DROVER_DIGEST_ACK_MAX) {
+			x->diff->item[x->diff->n].block = m->block;
+			x->diff->item[x->diff->n++].index = at;
+		}
+	}
+}
+
+static int answer(struct session *x, uint16_t level, struct drover_error *e)
+{
+	uint8_t body[4096];
+	int n;
+
+	if (x->one_way)
+		return 0;
+	x->diff->status = x->diff->total ? 1 : 0;
+	x->diff->level = level;
+	n = drover_digest_ack_encode(x->diff, body, sizeof(body));
+	if (n < 0)
+		return drover_err(e, n, "DIGEST_ACK: %s", drover_strerror(n));
+	return drover_link_send(x->main, DROVER_MSG_DIGEST_ACK, body, (size_t)n, NULL, 0, 0, e);
+}
+
+static int differ(struct session *x, struct drover_error *e)
+{
+	const char *name = "?";
+	uint64_t page = 0;
+	uint32_t i;
+
+	for (i = 0; i < x->diff->n; i++) {
+		name = x->m->ram->block[x->block[x->diff->item[i].block]].name;
+		page = x->diff->item[i].index;
+		drover_name_page(x->m, name, page);
+	}
+	drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "differ: %s:%llu", name,
+			 (unsigned long long)page);
+	return drover_err(e, -EUCLEAN, "digests differ on %llu pages, %s:%llu among them",
+			  (unsigned long long)x->diff->total, name, (unsigned long long)page);
+}
+
+int session_digest(struct session *x, size_t len, struct drover_error *e)
+{
+	struct drover_msg_digest m;
+	int r;
+
+	r = drover_digest_decode(x->main->body, len, &m, e);
+	if (r < 0)
+		return drover_link_bad(x->main, e), r;
+	if (!x->verify || !x->state_done || x->digest_ok)
+		return drover_err(e, -EBADMSG, "DIGEST: not now");
+	if (m.n) {
+		r = check_order(x, &m, e);
+		if (r < 0)
+			return r;
+		compare(x, &m);
+	}
+	if (!(m.flags & DROVER_DIGEST_LAST))
+		return 0;
+	skip_unsent(x);
+	if (!x->digest_asked_pages && x->digest_block != x->nblocks)
+		return drover_err(e, -EBADMSG, "DIGEST: it ends before block %u", x->digest_block);
+	r = answer(x, x->one_way || x->digest_asked_pages ? 0 : 1, e);
+	if (r < 0)
+		return r;
+	if (!x->diff->total) {
+		if (x->digest_asked_pages)
+			return drover_err(e, -EBADMSG, "DIGEST: groups differ, their pages do not");
+		x->digest_ok = true;
+		drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "equal");
+		return 0;
+	}
+	if (x->one_way || x->digest_asked_pages)
+		return differ(x, e);
+	x->digest_asked_pages = true;
+	memset(x->diff, 0, sizeof(*x->diff));
+	return 0;
+}

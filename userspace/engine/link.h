@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_ENGINE_LINK_H
+#define DROVER_ENGINE_LINK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "wire/wire.h"
+
+struct drover_channel;
+struct drover_error;
+
+#define DROVER_LINK_RX 1024u
+
+/**
+ * struct drover_link - frames over one channel
+ * @ch: owned
+ * @source: this end is the source; decides which messages may be sent and received
+ * @kind: DROVER_ON_M, _D or _P
+ * @index: channel number in frames: 0 main, 1.. data
+ * @tx_lock: one frame at a time; orders @tx_seq
+ * @rx: bytes received and not yet consumed; a frame's head is read with whatever
+ *	follows it, so that a frame costs two receives, not three
+ * @body: the body of the frame received last; grows to its message's bound
+ *
+ * One thread receives; any may send.
+ */
+struct drover_link {
+	struct drover_channel *ch;
+	bool source;
+	unsigned int kind;
+	uint16_t index;
+	pthread_mutex_t tx_lock;
+	uint32_t tx_seq;
+	uint32_t rx_seq;
+	uint8_t rx[DROVER_LINK_RX];
+	size_t rx_off, rx_len;
+	uint8_t *body;
+	size_t body_cap;
+	const struct drover_msg_info *info;     /* of the frame received last */
+	uint64_t rx_payload;                    /* bytes of it not yet taken */
+};
+
+int drover_link_new(struct drover_channel *ch, bool source, struct drover_link **ret,
+		    struct drover_error *e);
+struct drover_link *drover_link_free(struct drover_link *l);
+void drover_link_set(struct drover_link *l, unsigned int kind, uint16_t index);
+
+/**
+ * drover_link_send() - one frame
+ * @body: at most the message's bound
+ * @iov: payload, or NULL; clobbered
+ * @payload: its length in bytes
+ */
+int drover_link_send(struct drover_link *l, enum drover_msg_type type, const void *body,
+		     size_t body_len, struct iovec *iov, unsigned int n, uint64_t payload,
+		     struct drover_error *e);
+/**
+ * drover_link_send_head() - one frame whose header and body lie in @iov[0] already
+ * @head: DROVER_FRAME_LEN bytes to write the header to, then the body
+ * @iov: [0] is the head; the rest is payload
+ * @flags: DROVER_SEND_*; with zero-copy @head must stay as it is until notified
+ */
+int drover_link_send_head(struct drover_link *l, enum drover_msg_type type, uint8_t *head,
+			  size_t body_len, struct iovec *iov, unsigned int n, uint64_t payload,
+			  unsigned int flags, struct drover_error *e);
+
+/**
+ * drover_link_recv() - next frame's header and body
+ * @ret: written on success; the body is l->body
+ *
+ * The payload of the frame before must have been taken. Checks version, sequence,
+ * direction and channel kind. Return: 0, DROVER_CHANNEL_E_EOF, or a negative errno.
+ */
+int drover_link_recv(struct drover_link *l, struct drover_frame *ret, struct drover_error *e);
+/* Take the frame's payload, wholly or in parts. */
+int drover_link_payload(struct drover_link *l, struct iovec *iov, unsigned int n, uint64_t len,
+			struct drover_error *e);
+/* As drover_channel_poll_in(), but bytes already here count. */
+int drover_link_poll(struct drover_link *l, uint64_t deadline);
+
+/* "message HELLO: " before the error of a decoder that failed */
+int drover_link_bad(const struct drover_link *l, struct drover_error *e);
+
+/* FAIL, best effort: a peer that cannot be told learns it from the closed channel. */
+void drover_link_fail(struct drover_link *l, int r, const char *text);
+
+/*
+ * Say no more, and read on until the peer has closed or the time is up: closing a socket
+ * with unread bytes resets it, and the peer would never see our last message.
+ */
+void drover_link_linger(struct drover_link *l, uint64_t deadline);
+
+#endif

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Rounds: harvest, open the work to the senders, watch until it is done; then ask the
+ * policy what comes next. The harvest always comes before the sends, so a page written
+ * while it is being sent is dirty in the next harvest.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "engine/source.h"
+
+#define TICK_MS 50
+/* The shortest time over which a drain rate means something. */
+#define MIN_RATE_NS (2 * DROVER_NS_PER_MS)
+/* Between harvests of a guest that does not converge, so that they do not spin. */
+#define MIN_ROUND_MS 5
+
+static uint64_t count_dirty(const struct drover_source *s)
+{
+	uint64_t sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++)
+		if (!s->skip[i])
+			sum += drover_bitmap_count(s->dirty[i],
+						   drover_pages(s->m->ram->block[i].size));
+	return sum;
+}
+
+int source_harvest(struct drover_source *s, bool final, struct drover_error *e)
+{
+	uint64_t begin = drover_now_ns(), now, interval = begin - s->harvest_ns;
+	int r;
+
+	r = drover_tracker_harvest(s->tracker, s->dirty, final, e);
+	if (r < 0)
+		return r;
+	now = drover_now_ns();
+	s->dirty_pages = count_dirty(s);
+	s->harvest_us = (now - begin) / 1000;
+	atomic_store(&s->work.taken, 0);
+	if (!final && s->harvest_ns && interval) {
+		double rate = (double)s->dirty_pages * 1e9 / (double)interval;
+
+		s->dirty_rate = (uint64_t)(rate * DROVER_PAGE_SIZE);
+		DROVER_STAT(s->m, dirty_pages_rate, (uint64_t)rate);
+		DROVER_STAT(s->m, dirty_bytes_rate, s->dirty_rate);
+	}
+	s->harvest_ns = begin;
+	DROVER_STAT(s->m, dirty_sync_count, drover_stat_get(&s->m->stats.dirty_sync_count) + 1);
+	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
+	drover_send_event(s->m, DROVER_EVENT_PASS);
+	return 0;
+}
+
+/* The drain rate: what left this host, not what was put into socket buffers. */
+static void measure(struct drover_source *s, uint64_t t0, uint64_t drained0)
+{
+	uint64_t now = drover_now_ns(), unsent, sent = source_sent_bytes(s, &unsent);
+	uint64_t drained = sent > unsent ? sent - unsent : 0, rate;
+
+	if (now - t0 < MIN_RATE_NS || drained <= drained0)
+		return;
+	rate = (uint64_t)((double)(drained - drained0) * 1e9 / (double)(now - t0));
+	/* A short round says little: let it move the estimate, not make it. */
+	if (s->bandwidth && now - t0 < 50 * DROVER_NS_PER_MS)
+		rate = (s->bandwidth * 3 + rate) / 4;
+	s->bandwidth = rate;
+	DROVER_STAT(s->m, bandwidth, rate);
+}
+
+static int end_round_on_main(struct drover_source *s, uint32_t round, bool final,
+			     struct drover_error *e)
+{
+	struct drover_msg_round m = {
+		.round = round,
+		.flags = final ? DROVER_ROUND_FINAL : 0,
+	};
+	uint8_t body[16];
+	int n;
+
+	if (!s->multifd)        /* main's own sender has said it */
+		return 0;
+	n = drover_round_end_encode(&m, body, sizeof(body));
+	return drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
+}
+
+static void apply_limit(struct drover_source *s)
+{
+	struct drover_runtime rt;
+
+	drover_runtime_get(s->m, &rt);
+	drover_limit_set(s->limit, rt.max_bandwidth);
+}
+
+static int watch_round(struct drover_source *s, struct drover_error *e)
+{
+	int r;
+
+	for (;;) {
+		struct drover_error error;
+		uint64_t count;
+		bool over;
+
+		r = drover_wait_fd(s->wake_fd, POLLIN, &s->m->cancel,
+				   drover_deadline_ms(TICK_MS));
+		if (r < 0 && r != -ETIMEDOUT)
+			return drover_err(e, r, "migration: %s", drover_strerror(r));
+		if (r > 0 && read(s->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
+		source_tick(s);
+		r = source_poll(s, e);
+		if (r < 0)
+			return r;
+		over = senders_round_over(s, &error);
+		if (error.code)
+			return source_why(s, &error, e);
+		if (over)
+			return 0;
+		if (senders_waiting(s))
+			drover_progress(s->m, drover_now_ns());
+		if (s->multifd) {
+			r = source_ping(s, e);
+			if (r < 0)
+				return r;
+		}
+		if (!s->stop_ns)
+			apply_limit(s);
+		r = drover_check_stall(s->m, e);
+		if (r < 0)
+			return r;
+	}
+}
+
+int source_round(struct drover_source *s, bool final, struct drover_error *e)
+{
+	uint64_t unsent, sent = source_sent_bytes(s, &unsent), t0 = drover_now_ns();
+	int r;
+
+	s->round++;
+	DROVER_STAT(s->m, round, s->round);
+	senders_open_round(s, s->round, final);
+	r = watch_round(s, e);
+	if (r < 0)
+		return r;
+	r = end_round_on_main(s, s->round, final, e);
+	if (r < 0)
+		return r;
+	measure(s, t0, sent > unsent ? sent - unsent : 0);
+	source_tick(s);
+	return 0;
+}
+
+static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
+{
+	memset(p, 0, sizeof(*p));
+	p->remaining = s->dirty_pages * DROVER_PAGE_SIZE;
+	p->bandwidth = s->bandwidth;
+	p->dirty_rate = s->dirty_rate;
+	p->round = s->round;
+	p->state_bytes = s->state_bytes;
+	p->rtt_us = s->rtt_us;
+	p->fixed_us = 2 * s->harvest_us;
+	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
+	p->throttle_percent = s->throttle;
+	p->can_throttle = s->m->config.auto_converge &&
+			  s->m->guest->ops->traits(s->m->guest)->can_throttle;
+	p->high_rounds = s->high_rounds;
+	p->guest_paused = !s->was_running;
+}
+
+static void fill_params(struct drover_source *s, const struct drover_runtime *rt,
+			struct drover_policy_params *p)
+{
+	const struct drover_config *c = &s->m->config;
+
+	memset(p, 0, sizeof(*p));
+	p->downtime_limit_ms = rt->downtime_limit;
+	p->avail_switchover_bandwidth = rt->avail_switchover_bandwidth;
+	p->max_rounds = rt->max_rounds;
+	p->total_timeout_s = rt->total_timeout;
+	p->on_no_converge = rt->on_no_converge;
+	p->auto_converge = c->auto_converge;
+	p->throttle_initial = c->cpu_throttle_initial;
+	p->throttle_increment = c->cpu_throttle_increment;
+	p->throttle_max = c->max_cpu_throttle;
+	p->throttle_tailslow = c->cpu_throttle_tailslow;
+	p->throttle_trigger = c->throttle_trigger_threshold;
+}
+
+/* 1: stop the guest now; 0: another round; < 0: give up */
+static int decide(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_policy_params params;
+	struct drover_policy_sample sample;
+	struct drover_runtime rt;
+	enum drover_action act;
+	char why[256] = "";
+
+	drover_runtime_get(s->m, &rt);
+	fill_sample(s, &sample);
+	fill_params(s, &rt, &params);
+	s->expected_us = drover_policy_expected_us(&sample, &params);
+	if (s->expected_us != DROVER_POLICY_UNKNOWN_US) {
+		DROVER_STAT(s->m, expected_downtime, s->expected_us / 1000);
+		DROVER_STAT(s->m, expected_downtime_us, s->expected_us);
+	}
+	act = drover_policy_next(&sample, &params, why, sizeof(why));
+	s->high_rounds = sample.high_rounds;
+	drover_debug(s->m->log, "round %u: %s", s->round, why);
+	switch (act) {
+	case DROVER_ACTION_SWITCHOVER:
+		return 1;
+	case DROVER_ACTION_THROTTLE:
+		s->throttle = sample.throttle_next;
+		DROVER_STAT(s->m, cpu_throttle_percentage, s->throttle);
+		return s->m->guest->ops->throttle(s->m->guest, s->throttle, e);
+	case DROVER_ACTION_GIVE_UP:
+		return drover_err(e, -ETIME, "migration does not converge: %s", why);
+	case DROVER_ACTION_POSTCOPY:
+		return drover_err(e, -EOPNOTSUPP, "postcopy: not built in");
+	default:
+		return 0;
+	}
+}
+
+/* switchover-ack: ask once; rounds go on until the answer is there. */
+static int ask_switchover(struct drover_source *s, struct drover_error *e)
+{
+	if (s->switchover_ok)
+		return 1;
+	if (!s->switchover_asked) {
+		s->switchover_asked = true;
+		return drover_link_send(s->main, DROVER_MSG_SWITCHOVER_REQ, NULL, 0, NULL, 0, 0, e);
+	}
+	return 0;
+}
+
+static int breathe(struct drover_source *s, struct drover_error *e)
+{
+	int r = drover_wait_fd(-1, 0, &s->m->cancel, drover_deadline_ms(MIN_ROUND_MS));
+
+	return r == -ECANCELED ? drover_err(e, r, "migration: cancelled") : 0;
+}
+
+int source_precopy(struct drover_source *s, struct drover_error *e)
+{
+	int r;
+
+	s->harvest_ns = drover_now_ns();
+	s->dirty_pages = count_dirty(s);
+	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
+	DROVER_STAT(s->m, dirty_sync_count, 1);
+	drover_send_event(s->m, DROVER_EVENT_PASS);
+	for (;;) {
+		r = source_round(s, false, e);
+		if (r >= 0)
+			r = source_harvest(s, false, e);
+		if (r >= 0)
+			r = source_poll(s, e);
+		if (r >= 0)
+			r = decide(s, e);
+		if (r == 1)
+			r = ask_switchover(s, e);
+		if (r)
+			return r < 0 ? r : 0;
+		r = breathe(s, e);
+		if (r < 0)
+			return r;
+	}
+}

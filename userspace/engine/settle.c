@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * An in-doubt session on the source: COMMIT was sent, or may have been, and its answer
+ * never came. The guest stays paused until the destination has said who owns it, or an
+ * operator does (settle --force). Asking is repeated for ever: a new droverd over there
+ * will answer from its VMM's record.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "engine/source.h"
+
+#define ASK_MS 5000
+#define RETRY_MS 500
+
+static int ask(struct drover_source *s, struct drover_link *l, struct drover_msg_owner *ret,
+	       struct drover_error *e)
+{
+	struct drover_msg_token q;
+	struct drover_frame f;
+	uint8_t body[DROVER_TOKEN_LEN];
+	int n, r;
+
+	memcpy(q.token, s->token, sizeof(q.token));
+	n = drover_token_encode(&q, body, sizeof(body));
+	r = drover_link_send(l, DROVER_MSG_OWNER_QUERY, body, (size_t)n, NULL, 0, 0, e);
+	if (r < 0)
+		return r;
+	r = drover_link_poll(l, drover_deadline_ms(ASK_MS));
+	if (r <= 0)
+		return drover_err(e, r ? r : -ETIMEDOUT, "settle: no answer to OWNER_QUERY");
+	r = drover_link_recv(l, &f, e);
+	if (r)
+		return drover_err(e, -ECONNRESET, "settle: the destination closed the connection");
+	if (f.type != DROVER_MSG_OWNER)
+		return drover_err(e, -EBADMSG, "settle: %s instead of OWNER", l->info->name);
+	r = drover_owner_decode(l->body, f.body_len, ret, e);
+	if (r >= 0 && memcmp(ret->token, s->token, sizeof(s->token)))
+		return drover_err(e, -EBADMSG, "settle: the answer is about another session");
+	return r;
+}
+
+/* One try over a connection of its own. */
+static int query(struct drover_source *s, uint32_t *ret_answer, struct drover_error *e)
+{
+	struct drover_channel_opts o = {
+		.cancel = &s->m->cancel,
+		.deadline = drover_deadline_ms(ASK_MS),
+		.stall_ms = ASK_MS,
+		.fd = -1,
+		.log = s->m->log,
+	};
+	const struct drover_address *a = drover_channel_list_main(s->m->channels);
+	struct drover_msg_owner answer;
+	struct drover_channel *ch;
+	struct drover_link *l;
+	int r;
+
+	if (!(drover_address_offers(a) & DROVER_TRANSPORT_RECONNECT))
+		return drover_err(e, -EOPNOTSUPP,
+				  "settle: this transport can't be connected again; use settle --force");
+	r = drover_channel_connect(a, &o, &ch, e);
+	if (r < 0)
+		return r;
+	r = drover_link_new(ch, true, &l, e);
+	if (r < 0) {
+		drover_channel_free(ch);
+		return r;
+	}
+	r = ask(s, l, &answer, e);
+	if (r >= 0)
+		*ret_answer = answer.answer;
+	if (r >= 0 && answer.answer == DROVER_OWNER_UNKNOWN)
+		r = drover_err(e, -ENOENT, "settle: the destination knows nothing of this session");
+	drover_link_free(l);
+	return r;
+}
+
+/* The operator's word, waiting up to RETRY_MS for it. */
+static enum settle_word operators_word(struct drover_migration *m)
+{
+	struct timespec ts;
+	enum settle_word w;
+
+	pthread_mutex_lock(&m->lock);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_nsec += RETRY_MS * 1000000ll;
+	if (ts.tv_nsec >= 1000000000) {
+		ts.tv_sec++;
+		ts.tv_nsec -= 1000000000;
+	}
+	if (m->word == SETTLE_NONE && !drover_cancelled(&m->cancel))
+		pthread_cond_timedwait(&m->cond, &m->lock, &ts);
+	w = m->word;
+	pthread_mutex_unlock(&m->lock);
+	return w;
+}
+
+static int decided(struct drover_source *s, bool own, bool resume, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	struct drover_owner_record rec = {
+		.state = own ? DROVER_OWNER_OWNED : DROVER_OWNER_RELEASED,
+	};
+	struct drover_event ev = { .type = DROVER_EVENT_SETTLED, .owned = own };
+	int r;
+
+	if (!own)
+		memcpy(rec.token, s->token, sizeof(rec.token));
+	r = m->guest->ops->owner_set(m->guest, &rec, e);
+	if (r < 0)
+		return r;
+	if (m->event)
+		m->event(m->opaque, &ev);
+	if (!own) {
+		drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
+		return 0;
+	}
+	drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_FAILING);
+	if (resume && m->guest->ops->resume(m->guest, e) >= 0)
+		drover_send_event(m, DROVER_EVENT_RESUME);
+	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
+	return 0;
+}
+
+void source_settle(struct drover_source *s, bool resume)
+{
+	struct drover_migration *m = s->m;
+
+	if (drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
+		drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_POSTCOPY_PAUSED);
+	while (!drover_cancelled(&m->cancel)) {
+		struct drover_error e = DROVER_ERROR_INIT;
+		enum settle_word w = SETTLE_NONE;
+		uint32_t answer = DROVER_OWNER_UNKNOWN;
+		int r = query(s, &answer, &e);
+
+		if (r < 0) {
+			pthread_mutex_lock(&m->lock);
+			m->error = (struct drover_error){ .code = r };
+			snprintf(m->error.msg, sizeof(m->error.msg), "in doubt: %.900s", e.msg);
+			pthread_mutex_unlock(&m->lock);
+			w = operators_word(m);
+			if (w == SETTLE_NONE)
+				continue;
+		}
+		if (w != SETTLE_NONE)
+			answer = w == SETTLE_OWN ? DROVER_OWNER_NOT_COMMITTED :
+				 DROVER_OWNER_COMMITTED;
+		drover_err_clear(&e);
+		r = decided(s, answer == DROVER_OWNER_NOT_COMMITTED, resume, &e);
+		if (r >= 0)
+			break;
+		drover_fail(m, &e);
+		operators_word(m);
+	}
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What comes back to the source on the main channel, and the clockwork of its thread:
+ * liveness, rates, statistics. Only the source's own thread reads the main channel.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "engine/source.h"
+
+#define TICK_NS (100 * DROVER_NS_PER_MS)
+#define PING_NS (DROVER_NS_PER_S)
+#define RTT_PROBES 3
+#define WHY_MS 500
+
+uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent)
+{
+	uint64_t sum = 0, unsent = 0;
+	unsigned int i;
+
+	for (i = 0; i <= s->ndata; i++) {
+		struct drover_link *l = i ? s->data[i - 1] : s->main;
+
+		if (!l)
+			continue;
+		sum += atomic_load(&drover_channel_stats(l->ch)->tx_bytes);
+		unsent += drover_channel_unsent(l->ch);
+	}
+	if (ret_unsent)
+		*ret_unsent = unsent;
+	return sum;
+}
+
+static void tick_rates(struct drover_source *s, uint64_t now, uint64_t bytes, uint64_t pages)
+{
+	double dt = (double)(now - s->tick_ns) / 1e9;
+
+	drover_stat_f64(&s->m->stats.mbps, (double)(bytes - s->tick_bytes) * 8 / dt / 1e6);
+	DROVER_STAT(s->m, pages_per_second, (uint64_t)((double)(pages - s->tick_pages) / dt));
+	s->tick_ns = now;
+	s->tick_bytes = bytes;
+	s->tick_pages = pages;
+}
+
+static void tick_zero_copy(struct drover_source *s)
+{
+	uint64_t sends = 0, copied = 0, data_bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->ndata; i++) {
+		struct drover_channel_stats *st;
+
+		if (!s->data[i])
+			continue;
+		st = drover_channel_stats(s->data[i]->ch);
+		sends += atomic_load(&st->zc_sends);
+		copied += atomic_load(&st->zc_copied);
+		data_bytes += atomic_load(&st->tx_bytes);
+	}
+	DROVER_STAT(s->m, multifd_bytes, data_bytes);
+	DROVER_STAT(s->m, zc_sends, sends);
+	DROVER_STAT(s->m, dirty_sync_missed_zero_copy, copied);
+}
+
+void source_tick(struct drover_source *s)
+{
+	uint64_t now = drover_now_ns(), bytes = source_sent_bytes(s, NULL);
+	uint64_t normal = atomic_load(&s->normal), dup = atomic_load(&s->duplicate);
+	uint64_t taken = atomic_load(&s->work.taken);
+	struct drover_migration *m = s->m;
+
+	DROVER_STAT(m, transferred, bytes);
+	DROVER_STAT(m, normal, normal);
+	DROVER_STAT(m, normal_bytes, normal * DROVER_PAGE_SIZE);
+	DROVER_STAT(m, duplicate, dup);
+	DROVER_STAT(m, remaining, taken < s->dirty_pages ?
+		    (s->dirty_pages - taken) * DROVER_PAGE_SIZE : 0);
+	if (s->stop_ns)
+		DROVER_STAT(m, downtime_bytes, bytes - drover_stat_get(&m->stats.precopy_bytes));
+	else
+		DROVER_STAT(m, precopy_bytes, bytes);
+	DROVER_STAT(m, total_time, (now - m->started_ns) / DROVER_NS_PER_MS);
+	tick_zero_copy(s);
+	if (now - s->tick_ns >= TICK_NS)
+		tick_rates(s, now, bytes, normal + dup);
+}
+
+static int peer_failed(struct drover_source *s, size_t len, struct drover_error *e)
+{
+	struct drover_msg_status m;
+	int r;
+
+	r = drover_status_decode(s->main->body, len, &m, e);
+	if (r < 0)
+		return drover_link_bad(s->main, e), r;
+	return drover_err(e, -EREMOTEIO, "destination: %.*s", (int)m.text_len, m.text);
+}
+
+/* A message that may come at any time; 1 when it was none of these. */
+static int handle(struct drover_source *s, const struct drover_frame *f, struct drover_error *e)
+{
+	struct drover_msg_ping ping;
+	int r;
+
+	switch (f->type) {
+	case DROVER_MSG_FAIL:
+		return peer_failed(s, f->body_len, e);
+	case DROVER_MSG_PONG:
+		r = drover_ping_decode(s->main->body, f->body_len, &ping, e);
+		if (r < 0)
+			return drover_link_bad(s->main, e), r;
+		if (ping.nonce == s->ping_ns)
+			s->pong_ns = drover_now_ns();
+		return 0;
+	case DROVER_MSG_ROUND_ACK:
+		drover_progress(s->m, drover_now_ns());
+		return 0;
+	case DROVER_MSG_SWITCHOVER_ACK:
+		if (!s->switchover_asked)
+			return drover_err(e, -EBADMSG,
+					  "channel main: message SWITCHOVER_ACK: nobody asked");
+		s->switchover_ok = true;
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+/* 0: nothing more; 1: a message that somebody waits for, in *f; < 0: failed */
+static int receive(struct drover_source *s, uint64_t deadline, struct drover_frame *f,
+		   struct drover_error *e)
+{
+	int r = drover_link_poll(s->main, deadline);
+
+	if (r == 0)
+		return 0;
+	if (r < 0)
+		return drover_err(e, r, "channel main: %s", drover_strerror(r));
+	r = drover_link_recv(s->main, f, e);
+	if (r == DROVER_CHANNEL_E_EOF)
+		return drover_err(e, -ECONNRESET, "channel main: the destination (%s) closed it",
+				  drover_channel_peer(s->main->ch));
+	if (r < 0)
+		return r;
+	r = handle(s, f, e);
+	return r;
+}
+
+int source_poll(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_frame f;
+	int r;
+
+	if (s->one_way)
+		return 0;
+	while ((r = drover_link_poll(s->main, drover_now_ns())) > 0) {
+		r = receive(s, drover_now_ns(), &f, e);
+		if (r < 0)
+			return r;
+		if (r == 1)
+			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
+					  s->main->info->name);
+	}
+	return r < 0 ? drover_err(e, r, "channel main: %s", drover_strerror(r)) : 0;
+}
+
+int source_why(struct drover_source *s, const struct drover_error *channel, struct drover_error *e)
+{
+	uint64_t deadline = drover_deadline_ms(WHY_MS);
+	struct drover_error said = DROVER_ERROR_INIT;
+	struct drover_frame f;
+	int r = 0;
+
+	while (!s->one_way && channel->code != -ECANCELED && r >= 0 && drover_now_ns() < deadline)
+		r = receive(s, deadline, &f, &said);
+	if (r == -EREMOTEIO)
+		return drover_err(e, r, "%s", said.msg);
+	return drover_err(e, channel->code, "%s", channel->msg);
+}
+
+int source_ping(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_msg_ping m;
+	uint64_t now = drover_now_ns();
+	uint8_t body[8];
+	int n;
+
+	if (s->one_way || now - s->ping_ns < PING_NS)
+		return 0;
+	s->ping_ns = now;
+	m.nonce = now;
+	n = drover_ping_encode(&m, body, sizeof(body));
+	return drover_link_send(s->main, DROVER_MSG_PING, body, (size_t)n, NULL, 0, 0, e);
+}
+
+int source_wait(struct drover_source *s, enum drover_msg_type type, size_t *ret_len,
+		struct drover_error *e)
+{
+	struct drover_frame f;
+	int r;
+
+	drover_progress(s->m, drover_now_ns());
+	for (;;) {
+		r = receive(s, drover_deadline_ms(100), &f, e);
+		if (r < 0)
+			return r;
+		if (r == 1) {
+			if (f.type != type)
+				return drover_err(e, -EBADMSG,
+						  "channel main: message %s while waiting for %s",
+						  s->main->info->name, drover_msg_info(type)->name);
+			*ret_len = f.body_len;
+			return 0;
+		}
+		r = drover_check_stall(s->m, e);
+		if (r < 0)
+			return drover_err_prefix(e, "waiting for %s: ",
+						 drover_msg_info(type)->name), r;
+	}
+}
+
+int source_measure_rtt(struct drover_source *s, struct drover_error *e)
+{
+	uint64_t best = UINT64_MAX;
+	int i, r;
+
+	for (i = 0; i < RTT_PROBES && !s->one_way; i++) {
+		struct drover_frame f;
+
+		s->ping_ns = 0;
+		s->pong_ns = 0;
+		r = source_ping(s, e);
+		while (r >= 0 && !s->pong_ns) {
+			r = receive(s, drover_deadline_ms(100), &f, e);
+			if (r >= 0)
+				r = drover_check_stall(s->m, e);
+		}
+		if (r < 0)
+			return r;
+		if (s->pong_ns - s->ping_ns < best)
+			best = s->pong_ns - s->ping_ns;
+	}
+	s->rtt_us = best == UINT64_MAX ? 0 : best / 1000;
+	DROVER_STAT(s->m, rtt_us, s->rtt_us);
+	return 0;
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The source's thread. It says what happens in which order, and undoes it when a step
+ * fails: trackers off, guest running again, peer told. Ownership decides how far back
+ * one may go: up to the commit point all the way, after it not at all.
+ */
+#include "engine/source.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "channel/channel.h"
+
+#define FAREWELL_MS 500
+
+static int alloc_maps(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	bool digests = m->config.verify != DROVER_VERIFY_NONE;
+	uint64_t total = 0;
+	unsigned int i;
+
+	for (i = 0; i < m->ram->n; i++) {
+		uint64_t npages = drover_pages(m->ram->block[i].size);
+
+		s->skip[i] = m->config.x_ignore_shared;
+		s->dirty[i] = drover_bitmap_new(npages);
+		if (digests && !s->skip[i])
+			s->digest[i] = calloc(npages, sizeof(uint64_t));
+		if (!s->dirty[i] || (digests && !s->skip[i] && !s->digest[i]))
+			return drover_err(e, -ENOMEM, "block %s: bitmaps and digests: out of memory",
+					  m->ram->block[i].name);
+		if (!s->skip[i])
+			total += m->ram->block[i].size;
+	}
+	DROVER_STAT(m, total, total);
+	DROVER_STAT(m, page_size, DROVER_PAGE_SIZE);
+	return 0;
+}
+
+static int source_init(struct drover_source *s, struct drover_migration *m,
+		       struct drover_error *e)
+{
+	struct drover_runtime rt;
+	int r;
+
+	s->m = m;
+	s->wake_fd = -EBADF;
+	pthread_mutex_init(&s->work.lock, NULL);
+	pthread_cond_init(&s->work.cond, NULL);
+	s->one_way = m->config.one_way ||
+		     (drover_address_offers(drover_channel_list_main(m->channels)) &
+		      DROVER_TRANSPORT_SEEK);
+	s->multifd = m->config.multifd;
+	s->zero_copy = m->config.zero_copy_send;
+	s->detect_zero = m->config.zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE;
+	s->is_zero = drover_zero_select();
+	s->switchover_ok = !m->config.switchover_ack;
+	s->tick_ns = m->started_ns;
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wake_fd < 0)
+		return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
+	drover_runtime_get(m, &rt);
+	r = drover_limit_new(rt.max_bandwidth, &s->limit, e);
+	return r < 0 ? r : alloc_maps(s, e);
+}
+
+/* Values of the option, by number; drover_tracker_select() knows the names. */
+static const char *const tracker_names[] = {
+	[DROVER_TRACKER_AUTO] = "auto",
+	[DROVER_TRACKER_KMOD] = "kmod",
+	[DROVER_TRACKER_PAGEMAP_SCAN] = "pagemap-scan",
+	[DROVER_TRACKER_SOFT_DIRTY] = "soft-dirty",
+	[DROVER_TRACKER_KVM_LOG] = "kvm-log",
+};
+
+static int start_tracking(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	_cleanup_free_ struct drover_track_source *src = calloc(1, sizeof(*src));
+	int r;
+
+	if (!src)
+		return drover_err(e, -ENOMEM, "tracker: out of memory");
+	r = m->guest->ops->track_source(m->guest, src, e);
+	if (r >= 0)
+		r = drover_tracker_select(src, tracker_names[m->config.tracker], m->log,
+					  &s->tracker, e);
+	if (r < 0)
+		return r;
+	drover_info_text(m, m->info.tracker, sizeof(m->info.tracker), "%s",
+			 drover_tracker_name(s->tracker));
+	drover_info_text(m, m->info.tracker_report, sizeof(m->info.tracker_report), "%s",
+			 drover_tracker_report(s->tracker));
+	return drover_tracker_start(s->tracker, e);
+}
+
+/* 0: handed over (or, one-way, complete); 1: in doubt; < 0: failed, all can be undone */
+static int migrate(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	int r;
+
+	s->was_running = m->guest->ops->status(m->guest) == DROVER_GUEST_RUNNING;
+	r = start_tracking(s, e);
+	if (r >= 0)
+		r = source_connect(s, e);
+	if (r >= 0)
+		r = source_measure_rtt(s, e);
+	if (r >= 0)
+		r = senders_start(s, e);
+	if (r < 0)
+		return r;
+	DROVER_STAT(m, setup_time, (drover_now_ns() - m->started_ns) / DROVER_NS_PER_MS);
+	if (!drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_ACTIVE))
+		return drover_err(e, -ECANCELED, "migration: cancelled");
+	r = source_precopy(s, e);
+	return r < 0 ? r : source_switchover(s, e);
+}
+
+static void stop_tracking(struct drover_source *s)
+{
+	if (s->tracker)
+		drover_tracker_stop(s->tracker);
+	if (s->throttle) {
+		s->m->guest->ops->throttle(s->m->guest, 0, NULL);
+		s->throttle = 0;
+		DROVER_STAT(s->m, cpu_throttle_percentage, 0);
+	}
+}
+
+static void zero_copy_text(struct drover_source *s)
+{
+	const char *why = s->ndata && s->data[0] ? drover_channel_zc_reason(s->data[0]->ch) : NULL;
+
+	drover_info_text(s->m, s->m->info.zero_copy, sizeof(s->m->info.zero_copy), "%s%s",
+			 !s->zero_copy ? "not asked for" : why && *why ? "off: " : "on",
+			 s->zero_copy && why ? why : "");
+}
+
+/* Tell the peer, if it still listens, and end all channels. */
+static void part(struct drover_source *s, int r, const char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->ndata; i++)
+		if (s->data[i])
+			drover_channel_shutdown(s->data[i]->ch);
+	senders_stop(s);
+	if (s->main && r < 0 && !s->one_way) {
+		drover_channel_set_cancel(s->main->ch, NULL);
+		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
+		drover_link_fail(s->main, r, text);
+	}
+}
+
+void source_resume_guest(struct drover_source *s)
+{
+	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_guest *g = s->m->guest;
+
+	if (!s->paused)
+		return;
+	/* The record may say in-doubt when COMMIT was prepared but never sent. */
+	if (g->ops->owner_set(g, &rec, &e) < 0 || g->ops->resume(g, &e) < 0) {
+		drover_err_prefix(&e, "the guest stays paused here: ");
+		drover_fail(s->m, &e);
+		return;
+	}
+	drover_send_event(s->m, DROVER_EVENT_RESUME);
+}
+
+static void fail(struct drover_source *s, int r, const struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	enum drover_state from = drover_state_get(m);
+	bool cancelled = r == -ECANCELED && m->user_cancel;
+
+	drover_state_set(m, from, cancelled ? DROVER_STATE_CANCELLING : DROVER_STATE_FAILING);
+	if (!cancelled)
+		drover_fail(m, e);
+	stop_tracking(s);
+	source_resume_guest(s);
+	part(s, r, cancelled ? "the migration was cancelled" : e->msg);
+	drover_state_set(m, drover_state_get(m),
+			 cancelled ? DROVER_STATE_CANCELLED : DROVER_STATE_FAILED);
+}
+
+static void audit(struct drover_source *s)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	uint64_t bad = 0;
+
+	if (s->m->config.verify != DROVER_VERIFY_AUDIT)
+		return;
+	if (source_rehash(s, &bad, &e) < 0)
+		drover_fail(s->m, &e);
+	else if (bad)
+		drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest),
+				 "equal; audit: %llu pages were written unseen after their last send",
+				 (unsigned long long)bad);
+	atomic_store(&s->m->auditing, false);
+}
+
+static void source_deinit(struct drover_source *s)
+{
+	unsigned int i;
+
+	drover_links_forget(s->m);
+	for (i = 0; i < s->ndata; i++)
+		drover_link_free(s->data[i]);
+	free(s->data);
+	drover_link_free(s->main);
+	drover_tracker_free(s->tracker);
+	drover_limit_free(s->limit);
+	drover_closep(&s->wake_fd);
+	for (i = 0; i < s->m->ram->n; i++) {
+		free(s->dirty[i]);
+		free(s->digest[i]);
+	}
+	pthread_cond_destroy(&s->work.cond);
+	pthread_mutex_destroy(&s->work.lock);
+	free(s);
+}
+
+static void run(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	int r;
+
+	r = migrate(s, e);
+	zero_copy_text(s);
+	if (r < 0) {
+		fail(s, r, e);
+		return;
+	}
+	if (s->main)
+		source_tick(s);
+	if (r == 1) {
+		stop_tracking(s);
+		part(s, 0, NULL);
+		source_settle(s, s->paused);
+		return;
+	}
+	atomic_store(&m->auditing, m->config.verify == DROVER_VERIFY_AUDIT);
+	senders_stop(s);
+	drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_COMPLETED);
+	stop_tracking(s);
+	/* The channels end only now: the peer's close must not look like a failure. */
+	drover_info_text(m, m->info.peer, sizeof(m->info.peer), "%s",
+			 drover_channel_peer(s->main->ch));
+	audit(s);
+}
+
+static void settle_only(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_owner_record rec;
+	struct drover_guest *g = s->m->guest;
+
+	if (g->ops->owner_get(g, &rec, e) < 0) {
+		drover_fail(s->m, e);
+		return;
+	}
+	memcpy(s->token, rec.token, sizeof(s->token));
+	source_settle(s, true);
+}
+
+void *drover_source_main(void *arg)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_migration *m = arg;
+	struct drover_source *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		drover_err(&e, -ENOMEM, "migration: out of memory");
+		drover_fail(m, &e);
+		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
+		drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
+		atomic_store(&m->ended, true);
+		return NULL;
+	}
+	r = source_init(s, m, &e);
+	if (r < 0)
+		fail(s, r, &e);
+	else if (m->settle)
+		settle_only(s, &e);
+	else
+		run(s, &e);
+	source_deinit(s);
+	atomic_store(&m->ended, true);
+	return NULL;
+}

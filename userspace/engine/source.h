@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_ENGINE_SOURCE_H
+#define DROVER_ENGINE_SOURCE_H
+
+/*
+ * The source's own files and nobody else.
+ *
+ * source.c     the thread: the order of things, and what happens when one fails
+ * source-hello.c  connect, HELLO, ATTACH
+ * source-main.c   what comes back on the main channel
+ * sender.c     channel threads: scan, digest, send
+ * precopy.c    rounds and the decision to stop
+ * switchover.c stop, last pages, state, digests, COMMIT
+ * audit.c      re-hash of the frozen RAM
+ * settle.c     OWNER_QUERY until somebody knows
+ */
+#include "base/zero.h"
+#include "engine/internal.h"
+#include "engine/limit.h"
+#include "engine/policy.h"
+
+/* Raw pages a frame: 256 KiB keeps scan, digest and copy in the cache. */
+#define SENDER_PAGES 64u
+/* Bitmap words a unit of work may span; bounds the zero runs of a frame. */
+#define SENDER_WORDS 128u
+#define SENDER_RUNS (2u * SENDER_WORDS)
+#define SENDER_SLOTS 32u
+#define SENDER_HEAD 8192u
+
+
+struct drover_source;
+
+/* A frame under way: with zero-copy it is the kernel's until send `zc_seq` is notified. */
+struct sender_slot {
+	uint8_t head[SENDER_HEAD];
+	uint64_t zc_seq;
+};
+
+/**
+ * struct sender - one channel that carries pages, and its thread
+ * @link: borrowed from the source
+ * @waiting: it sleeps in the rate limit, which counts as progress
+ */
+struct sender {
+	struct drover_source *s;
+	struct drover_link *link;
+	struct sender_slot *slot;
+	unsigned int next_slot;
+	pthread_t thread;
+	bool started;
+	atomic_bool waiting;
+};
+
+/**
+ * struct round_work - the pages of a round, taken by senders unit by unit
+ * @lock: guards all members but @taken
+ * @cond: a round opened, or @stop
+ * @generation: counts rounds opened; a sender runs each once
+ * @running: senders that have not finished the round
+ * @taken: pages taken so far
+ */
+struct round_work {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	unsigned int generation;
+	unsigned int running;
+	bool stop;
+	bool final;
+	uint32_t round;
+	unsigned int block;
+	uint64_t word;
+	struct drover_error error;      /* the first sender that failed */
+	_Atomic uint64_t taken;
+};
+
+struct drover_source {
+	struct drover_migration *m;
+	struct drover_tracker *tracker;
+	struct drover_link *main;
+	struct drover_link **data;
+	unsigned int ndata;
+	uint8_t token[DROVER_TOKEN_LEN];
+	char peer[DROVER_OWNER_PEER_MAX];
+	bool one_way;
+	bool multifd;
+	bool zero_copy;
+	bool was_running;       /* before the migration: it runs again when that fails */
+	bool paused;            /* by us */
+	bool stopped_tracking;
+	bool switchover_ok;     /* SWITCHOVER_ACK came, or none is wanted */
+	bool switchover_asked;
+	bool skip[DROVER_RAM_BLOCKS_MAX];       /* x-ignore-shared */
+	uint64_t *dirty[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *digest[DROVER_RAM_BLOCKS_MAX];        /* what was sent last, 0: zero or never */
+	struct round_work work;
+	struct sender *sender;
+	unsigned int nsenders;
+	int wake_fd;            /* eventfd: the round is over, or a sender failed */
+	struct drover_limit *limit;
+	drover_zero_fn is_zero;
+	bool detect_zero;
+
+	_Atomic uint64_t normal, duplicate;     /* pages */
+	uint32_t round;
+	uint64_t dirty_pages;   /* at the last harvest */
+	uint64_t harvest_ns;    /* when */
+	uint64_t harvest_us;    /* how long it took */
+	uint64_t dirty_rate;    /* bytes/s */
+	uint64_t bandwidth;     /* bytes/s drained, 0: not known yet */
+	uint64_t rtt_us;
+	uint64_t state_bytes;   /* of the last save, for the estimate */
+	unsigned int throttle;
+	unsigned int high_rounds;       /* the policy's memory */
+	uint64_t tick_ns, tick_bytes, tick_pages;       /* for the rates of the last interval */
+	uint64_t ping_ns;
+	uint64_t pong_ns;
+	uint64_t stop_ns;       /* guest stopped */
+	uint64_t expected_us;
+};
+
+/* source-hello.c */
+int source_connect(struct drover_source *s, struct drover_error *e);
+/* source-main.c */
+/* Handle what is there without waiting. */
+int source_poll(struct drover_source *s, struct drover_error *e);
+/* A channel failed: give the destination a moment to say why; returns what is known. */
+int source_why(struct drover_source *s, const struct drover_error *channel, struct drover_error *e);
+/* Wait for a message of this type; its body is s->main->body, its length *ret_len. */
+int source_wait(struct drover_source *s, enum drover_msg_type type, size_t *ret_len,
+		struct drover_error *e);
+int source_ping(struct drover_source *s, struct drover_error *e);
+int source_measure_rtt(struct drover_source *s, struct drover_error *e);
+void source_tick(struct drover_source *s);
+uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent);
+/* sender.c */
+int senders_start(struct drover_source *s, struct drover_error *e);
+void senders_stop(struct drover_source *s);
+void senders_open_round(struct drover_source *s, uint32_t round, bool final);
+bool senders_round_over(struct drover_source *s, struct drover_error *ret_error);
+bool senders_waiting(struct drover_source *s);
+/* precopy.c */
+int source_harvest(struct drover_source *s, bool final, struct drover_error *e);
+/* @final: the guest is stopped */
+int source_round(struct drover_source *s, bool final, struct drover_error *e);
+int source_precopy(struct drover_source *s, struct drover_error *e);
+/* switchover.c */
+int source_switchover(struct drover_source *s, struct drover_error *e);
+/* digest-source.c */
+int source_digest(struct drover_source *s, struct drover_error *e);
+int source_digest_ack(struct drover_source *s, struct drover_error *e);
+/* audit.c: re-hash; @ret_bad pages differ and were named */
+int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e);
+/* settle.c */
+void source_settle(struct drover_source *s, bool need_resume);
+/* source.c */
+void source_resume_guest(struct drover_source *s);
+
+#endif

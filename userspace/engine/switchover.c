@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Switchover on the source: stop the guest, send what is left, its state and the
+ * digests, hand over ownership. Up to the commit point everything can be undone and the
+ * guest runs on here; from there on only the destination's answer decides.
+ *
+ * Pages, state and digests are sent without waiting for each other's answers: the
+ * downtime holds one round trip for them and one for COMMIT.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "engine/source.h"
+
+#define STATE_PIECE (1u << 20)
+#define STATE_MAX (1ull << 30)
+#define LATE_TRIES 8
+
+static uint64_t lap(uint64_t *t, struct drover_stat *part)
+{
+	uint64_t now = drover_now_ns(), us = (now - *t) / 1000;
+
+	drover_stat_u64(part, us);
+	*t = now;
+	return us;
+}
+
+static int pause_guest(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	int r;
+
+	s->stop_ns = drover_now_ns();
+	if (!s->was_running)
+		return 0;
+	s->paused = true;
+	r = m->guest->ops->pause(m->guest, &m->cancel, e);
+	if (r < 0)
+		return drover_err_prefix(e, "pause: "), r;
+	drover_send_event(m, DROVER_EVENT_STOP);
+	return 0;
+}
+
+/* pause-before-switchover: the guest is stopped, the operator has the word. */
+static int wait_continue(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	struct timespec ts;
+	bool go = false;
+	int r = 0;
+
+	if (!m->config.pause_before_switchover)
+		return 0;
+	drover_state_set(m, DROVER_STATE_ACTIVE, DROVER_STATE_PRE_SWITCHOVER);
+	while (!go && r >= 0) {
+		pthread_mutex_lock(&m->lock);
+		clock_gettime(CLOCK_REALTIME, &ts);
+		ts.tv_nsec += 200 * 1000000;
+		if (ts.tv_nsec >= 1000000000) {
+			ts.tv_sec++;
+			ts.tv_nsec -= 1000000000;
+		}
+		if (!m->go_on && !drover_cancelled(&m->cancel))
+			pthread_cond_timedwait(&m->cond, &m->lock, &ts);
+		go = m->go_on;
+		pthread_mutex_unlock(&m->lock);
+		if (drover_cancelled(&m->cancel))
+			return drover_err(e, -ECANCELED, "migration: cancelled");
+		drover_progress(m, drover_now_ns());
+		r = source_poll(s, e);
+		if (r >= 0)
+			r = source_ping(s, e);
+	}
+	return r < 0 ? r : 0;
+}
+
+static void name_late(struct drover_source *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++) {
+		const struct drover_ram_block *b = &s->m->ram->block[i];
+		uint64_t at = 0, page = 0, n, named = 0;
+
+		while (!s->skip[i] && named < DROVER_PAGE_NAMES_MAX &&
+		       (n = drover_bitmap_next_run(s->dirty[i], drover_pages(b->size), at, &page))) {
+			drover_late_writer(s->m, b->name, page);
+			at = page + n;
+			named++;
+		}
+	}
+}
+
+/* Last round; then a second harvest, which must be empty or names a late writer. */
+static int last_pages(struct drover_source *s, uint64_t *t, struct drover_error *e)
+{
+	uint64_t late = 0;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < s->nsenders; i++) {
+		r = drover_channel_drain(s->sender[i].link->ch, e);
+		if (r < 0)
+			return r;
+	}
+	r = source_harvest(s, true, e);
+	if (r < 0)
+		return r;
+	lap(t, &s->m->stats.dt_harvest);
+	drover_limit_open(s->limit);
+	for (i = 0; i < LATE_TRIES; i++) {
+		r = source_round(s, true, e);
+		if (r >= 0)
+			r = source_harvest(s, true, e);
+		if (r < 0)
+			return r;
+		if (!s->dirty_pages)
+			break;
+		late += s->dirty_pages;
+		name_late(s);
+	}
+	DROVER_STAT(s->m, late_pages, late);
+	lap(t, &s->m->stats.dt_pages);
+	if (s->dirty_pages)
+		return drover_err(e, -EBUSY,
+				  "final harvest: %llu pages are still being written although the guest is stopped",
+				  (unsigned long long)s->dirty_pages);
+	return 0;
+}
+
+static int send_section(struct drover_source *s, const char *name, const uint8_t *data,
+			uint64_t total, bool last, struct drover_error *e)
+{
+	uint64_t off = 0;
+
+	do {
+		uint64_t len = total - off < STATE_PIECE ? total - off : STATE_PIECE;
+		struct drover_msg_state m = {
+			.version = 1,
+			.flags = last && off + len == total ? DROVER_STATE_LAST : 0,
+			.total = total,
+			.off = off,
+		};
+		struct iovec iov = { (void *)(data + off), len };
+		uint8_t body[256];
+		int n, r;
+
+		snprintf(m.name, sizeof(m.name), "%s", name);
+		n = drover_state_encode(&m, body, sizeof(body));
+		if (n < 0)
+			return drover_err(e, n, "STATE %s: %s", name, drover_strerror(n));
+		r = drover_link_send(s->main, DROVER_MSG_STATE, body, (size_t)n, &iov, len ? 1 : 0,
+				     len, e);
+		if (r < 0)
+			return r;
+		off += len;
+		drover_progress(s->m, drover_now_ns());
+	} while (off < total);
+	return 0;
+}
+
+static int send_state(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_guest *g = s->m->guest;
+	_cleanup_close_ int fd = -EBADF;
+	uint8_t run = s->was_running;
+	struct stat st;
+	void *p;
+	int r;
+
+	r = g->ops->save(g, &fd, e);
+	if (r < 0)
+		return drover_err_prefix(e, "save device state: "), r;
+	if (fstat(fd, &st) < 0 || st.st_size <= 0 || (uint64_t)st.st_size > STATE_MAX)
+		return drover_err(e, -EINVAL, "save device state: the guest gave %lld bytes",
+				  (long long)st.st_size);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return drover_err(e, -errno, "save device state: mmap: %s", drover_strerror(errno));
+	s->state_bytes = (uint64_t)st.st_size;
+	DROVER_STAT(s->m, state_bytes, s->state_bytes);
+	r = send_section(s, "drover/run", &run, 1, false, e);
+	if (r >= 0)
+		r = send_section(s, "guest", p, s->state_bytes, true, e);
+	munmap(p, (size_t)st.st_size);
+	return r;
+}
+
+static int wait_state_ack(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_msg_status st;
+	size_t len;
+	int r;
+
+	r = source_wait(s, DROVER_MSG_STATE_ACK, &len, e);
+	if (r < 0)
+		return r;
+	r = drover_status_decode(s->main->body, len, &st, e);
+	if (r < 0)
+		return drover_link_bad(s->main, e), r;
+	if (st.status != DROVER_ACK_OK)
+		return drover_err(e, -EREMOTEIO, "destination: load device state: %.*s",
+				  (int)st.text_len, st.text);
+	return 0;
+}
+
+static int set_record(struct drover_source *s, enum drover_owner_state state,
+		      struct drover_error *e)
+{
+	struct drover_owner_record rec = { .state = state };
+	int r;
+
+	memcpy(rec.token, s->token, sizeof(rec.token));
+	snprintf(rec.peer, sizeof(rec.peer), "%s", s->peer);
+	r = s->m->guest->ops->owner_set(s->m->guest, &rec, e);
+	if (r < 0)
+		drover_err_prefix(e, "ownership record: ");
+	return r;
+}
+
+static int send_token(struct drover_source *s, enum drover_msg_type type, struct drover_error *e)
+{
+	struct drover_msg_token t;
+	uint8_t body[DROVER_TOKEN_LEN];
+	int n;
+
+	memcpy(t.token, s->token, sizeof(t.token));
+	n = drover_token_encode(&t, body, sizeof(body));
+	return drover_link_send(s->main, type, body, (size_t)n, NULL, 0, 0, e);
+}
+
+/* 1: in doubt, nobody knows; 0: handed over; < 0: failed before COMMIT */
+static int commit(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_error ce = DROVER_ERROR_INIT;
+	size_t len;
+	int r;
+
+	if (!drover_commit_point(s->m))
+		return drover_err(e, -ECANCELED, "migration: cancelled");
+	r = set_record(s, DROVER_OWNER_IN_DOUBT, e);
+	if (r < 0)
+		return r;
+	r = send_token(s, DROVER_MSG_COMMIT, &ce);
+	if (r >= 0)
+		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
+	if (r < 0) {
+		drover_err_prefix(&ce, "in doubt: COMMIT was not answered: ");
+		drover_fail(s->m, &ce);
+		return 1;
+	}
+	DROVER_STAT(s->m, downtime_us, (drover_now_ns() - s->stop_ns) / 1000);
+	DROVER_STAT(s->m, downtime, (drover_now_ns() - s->stop_ns + 500000) / DROVER_NS_PER_MS);
+	r = set_record(s, DROVER_OWNER_RELEASED, &ce);
+	if (r < 0)      /* handed over all the same; the record can be settled later */
+		drover_fail(s->m, &ce);
+	else
+		send_token(s, DROVER_MSG_RELEASED, NULL);
+	return 0;
+}
+
+/* One-way: the reader never answers, so the guest stays paused and complete in the stream. */
+static int finish_one_way(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_msg_end end = {
+		.total_bytes = atomic_load(&s->normal) * DROVER_PAGE_SIZE,
+	};
+	uint8_t body[8];
+	int n, r;
+
+	if (!drover_commit_point(s->m))
+		return drover_err(e, -ECANCELED, "migration: cancelled");
+	n = drover_end_encode(&end, body, sizeof(body));
+	r = drover_link_send(s->main, DROVER_MSG_END, body, (size_t)n, NULL, 0, 0, e);
+	if (r >= 0)
+		r = drover_channel_finish(s->main->ch, e);
+	if (r >= 0)
+		r = drover_channel_sync(s->main->ch, e);
+	if (r < 0)
+		return r;
+	DROVER_STAT(s->m, downtime_us, (drover_now_ns() - s->stop_ns) / 1000);
+	DROVER_STAT(s->m, downtime, (drover_now_ns() - s->stop_ns) / DROVER_NS_PER_MS);
+	return 0;
+}
+
+static int verify_full(struct drover_source *s, struct drover_error *e)
+{
+	uint64_t bad = 0;
+	int r;
+
+	if (s->m->config.verify != DROVER_VERIFY_FULL)
+		return 0;
+	r = source_rehash(s, &bad, e);
+	if (r >= 0 && bad)
+		return drover_err(e, -EUCLEAN,
+				  "verify=full: %llu pages were written after their last send (first: %s)",
+				  (unsigned long long)bad, s->m->info.bad_page[0]);
+	return r;
+}
+
+int source_switchover(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	uint64_t t = drover_now_ns();
+	int r;
+
+	DROVER_STAT(m, precopy_bytes, source_sent_bytes(s, NULL));
+	r = pause_guest(s, e);
+	if (r >= 0)
+		r = wait_continue(s, e);
+	if (r < 0)
+		return r;
+	if (m->config.pause_before_switchover)
+		t = drover_now_ns();
+	else
+		lap(&t, &m->stats.dt_pause);
+	if (!drover_state_set(m, drover_state_get(m), DROVER_STATE_DEVICE))
+		return drover_err(e, -ECANCELED, "migration: cancelled");
+	r = last_pages(s, &t, e);
+	if (r >= 0)
+		r = send_state(s, e);
+	if (r >= 0)
+		r = source_digest(s, e);
+	if (r >= 0)
+		r = verify_full(s, e);
+	if (r < 0)
+		return r;
+	if (s->one_way)
+		return finish_one_way(s, e);
+	r = wait_state_ack(s, e);
+	lap(&t, &m->stats.dt_state);
+	if (r >= 0)
+		r = source_digest_ack(s, e);
+	lap(&t, &m->stats.dt_digest);
+	if (r >= 0)
+		r = commit(s, e);
+	lap(&t, &m->stats.dt_commit);
+	return r;
+}

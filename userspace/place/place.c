@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Placement. Precopy payload is received straight into guest RAM; this file hands out
+ * the addresses, clears, populates and digests. Called by the destination's engine.
+ *
+ * `mem` has a bit for each page that may hold memory: set when a page is announced
+ * (it is being populated) or placed. A clear bit is a hole and reads as zero, so a
+ * zero run over it costs nothing and, what matters more, allocates nothing.
+ */
+#define _GNU_SOURCE
+#include "place/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/bitmap.h"
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/kernel-compat.h"
+#include "base/zero.h"
+#include "track/track.h"
+
+#define POPULATE_THREADS 2u
+#define POPULATE_STEP (2ull << 20)
+/* A zero run of at least so many pages gives its memory back instead of being cleared. */
+#define PUNCH_MIN_PAGES 16u
+
+struct place_block {
+	const struct drover_ram_block *ram;
+	uint64_t npages;
+	uint64_t *mem;          /* may hold memory */
+	uint64_t *announced;
+	uint64_t *digest;
+};
+
+struct drover_place {
+	struct place_block block[DROVER_RAM_BLOCKS_MAX];
+	unsigned int n;
+	drover_zero_fn is_zero;
+	atomic_bool sealed;
+	const struct drover_cancel *cancel;
+	atomic_bool stop;
+	_Atomic uint64_t next_step;
+	pthread_t thread[POPULATE_THREADS];
+	unsigned int nthreads;
+};
+
+struct drover_place *drover_place_free(struct drover_place *p)
+{
+	unsigned int i;
+
+	if (!p)
+		return NULL;
+	atomic_store(&p->stop, true);
+	for (i = 0; i < p->nthreads; i++)
+		pthread_join(p->thread[i], NULL);
+	for (i = 0; i < p->n; i++) {
+		free(p->block[i].mem);
+		free(p->block[i].announced);
+		free(p->block[i].digest);
+	}
+	free(p);
+	return NULL;
+}
+
+static void place_freep(struct drover_place **p)
+{
+	drover_place_free(*p);
+}
+
+int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_place **ret,
+		     struct drover_error *e)
+{
+	_cleanup_(place_freep) struct drover_place *p = calloc(1, sizeof(*p));
+	unsigned int i;
+	int r;
+
+	if (!p)
+		return drover_err(e, -ENOMEM, "placement: out of memory");
+	p->is_zero = drover_zero_select();
+	for (i = 0; i < ram->n; i++) {
+		struct place_block *b = &p->block[i];
+
+		b->ram = &ram->block[i];
+		b->npages = drover_pages(b->ram->size);
+		b->mem = drover_bitmap_new(b->npages);
+		b->announced = drover_bitmap_new(b->npages);
+		if (digests)
+			b->digest = calloc(b->npages, sizeof(*b->digest));
+		p->n = i + 1;
+		if (!b->mem || !b->announced || (digests && !b->digest))
+			return drover_err(e, -ENOMEM, "placement: block %s: out of memory",
+					  b->ram->name);
+		r = drover_datamap_read(b->ram, b->mem, e);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+static int check_run(const struct drover_place *p, unsigned int block, uint64_t page,
+		     uint64_t npages, struct drover_error *e)
+{
+	if (block >= p->n)
+		return drover_err(e, -ERANGE, "placement: block %u of %u", block, p->n);
+	if (page > p->block[block].npages || npages > p->block[block].npages - page)
+		return drover_err(e, -ERANGE, "placement: block %s: pages %llu+%llu of %llu",
+				  p->block[block].ram->name, (unsigned long long)page,
+				  (unsigned long long)npages,
+				  (unsigned long long)p->block[block].npages);
+	return 0;
+}
+
+int drover_place_announce(struct drover_place *p, unsigned int block, uint64_t page,
+			  uint64_t npages, struct drover_error *e)
+{
+	int r = check_run(p, block, page, npages, e);
+
+	if (r < 0)
+		return r;
+	drover_bitmap_set_range(p->block[block].announced, page, npages);
+	return 0;
+}
+
+static int punch(const struct drover_ram_block *b, uint64_t page, uint64_t npages,
+		 struct drover_error *e)
+{
+	int r = fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)(b->fd_off + drover_page_off(page)),
+			  (off_t)drover_page_off(npages));
+
+	if (r < 0)
+		return drover_err(e, -errno, "block %s: empty pages %llu+%llu: %s", b->name,
+				  (unsigned long long)page, (unsigned long long)npages,
+				  drover_strerror(errno));
+	return 0;
+}
+
+static int empty_outside(struct place_block *b, struct drover_error *e)
+{
+	uint64_t at = 0, start = 0, n;
+	size_t w;
+	int r;
+
+	for (w = 0; w < drover_bitmap_words(b->npages); w++)
+		b->mem[w] &= ~b->announced[w];
+	while ((n = drover_bitmap_next_run(b->mem, b->npages, at, &start))) {
+		r = punch(b->ram, start, n, e);
+		if (r < 0)
+			return r;
+		at = start + n;
+	}
+	memcpy(b->mem, b->announced, drover_bitmap_bytes(b->npages));
+	return 0;
+}
+
+/* Populate what is announced of one step; failing is harmless, the receive faults it in. */
+static void populate_step(struct place_block *b, uint64_t page, uint64_t npages)
+{
+	uint64_t at = page, end = page + npages, start = 0, n;
+
+	while (at < end && (n = drover_bitmap_next_run(b->announced, end, at, &start))) {
+		madvise(b->ram->host + drover_page_off(start), drover_page_off(n),
+			MADV_POPULATE_WRITE);
+		at = start + n;
+	}
+}
+
+static void *populate_main(void *arg)
+{
+	const uint64_t pages = drover_pages(POPULATE_STEP);
+	struct drover_place *p = arg;
+	unsigned int i;
+
+	while (!atomic_load(&p->stop) && !drover_cancelled(p->cancel)) {
+		uint64_t step = atomic_fetch_add(&p->next_step, 1);
+
+		for (i = 0; i < p->n; i++) {
+			uint64_t steps = (p->block[i].npages + pages - 1) / pages;
+
+			if (step < steps)
+				break;
+			step -= steps;
+		}
+		if (i == p->n)
+			break;
+		if (p->block[i].ram->flags & DROVER_RAM_SHARED_DEST)
+			continue;
+		step *= pages;
+		populate_step(&p->block[i], step, pages < p->block[i].npages - step ?
+			      pages : p->block[i].npages - step);
+	}
+	return NULL;
+}
+
+int drover_place_open(struct drover_place *p, const struct drover_cancel *c,
+		      struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < p->n; i++) {
+		if (p->block[i].ram->flags & DROVER_RAM_SHARED_DEST)
+			continue;
+		r = empty_outside(&p->block[i], e);
+		if (r < 0)
+			return r;
+	}
+	p->cancel = c;
+	for (i = 0; i < POPULATE_THREADS; i++) {
+		r = pthread_create(&p->thread[i], NULL, populate_main, p);
+		if (r)
+			return drover_err(e, -r, "placement: thread: %s", drover_strerror(r));
+		p->nthreads++;
+	}
+	return 0;
+}
+
+int drover_place_iov(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
+		     struct iovec *ret, struct drover_error *e)
+{
+	int r = check_run(p, block, page, npages, e);
+
+	if (r < 0)
+		return r;
+	if (atomic_load_explicit(&p->sealed, memory_order_acquire))
+		return drover_err(e, -EPERM, "placement: block %s: pages after COMMIT",
+				  p->block[block].ram->name);
+	ret->iov_base = p->block[block].ram->host + drover_page_off(page);
+	ret->iov_len = drover_page_off(npages);
+	return 0;
+}
+
+void drover_place_done(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages)
+{
+	struct place_block *b = &p->block[block];
+	uint64_t i;
+
+	drover_bitmap_set_range_atomic(b->mem, page, npages);
+	if (!b->digest)
+		return;
+	for (i = 0; i < npages; i++)
+		b->digest[page + i] = drover_page_digest(b->ram->host + drover_page_off(page + i));
+}
+
+/* Clear what holds memory of pages [page, page + n), all of which `mem` may hold. */
+static int clear_run(struct drover_place *p, struct place_block *b, uint64_t page, uint64_t n,
+		     struct drover_error *e)
+{
+	uint64_t i;
+
+	if (n >= PUNCH_MIN_PAGES)
+		return punch(b->ram, page, n, e);
+	for (i = 0; i < n; i++) {
+		uint8_t *at = b->ram->host + drover_page_off(page + i);
+
+		if (!p->is_zero(at))
+			memset(at, 0, DROVER_PAGE_SIZE);
+	}
+	return 0;
+}
+
+int drover_place_zero(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
+		      struct drover_error *e)
+{
+	struct place_block *b;
+	uint64_t at, start = 0, n;
+	struct iovec whole;
+	int r;
+
+	r = drover_place_iov(p, block, page, npages, &whole, e);
+	if (r < 0)
+		return r;
+	b = &p->block[block];
+	at = page;
+	while (at < page + npages &&
+	       (n = drover_bitmap_next_run(b->mem, page + npages, at, &start))) {
+		r = clear_run(p, b, start, n, e);
+		if (r < 0)
+			return r;
+		at = start + n;
+	}
+	if (b->digest)
+		memset(&b->digest[page], 0, npages * sizeof(*b->digest));
+	return 0;
+}
+
+const uint64_t *drover_place_digests(const struct drover_place *p, unsigned int block)
+{
+	return p->block[block].digest;
+}
+
+void drover_place_seal(struct drover_place *p)
+{
+	atomic_store_explicit(&p->sealed, true, memory_order_release);
+}
