@@ -68,9 +68,9 @@ static int check_address(const struct drover_address *a, const struct drover_con
 	return 0;
 }
 
-int drover_migration_check(const struct drover_migration_params *p, struct drover_error *e)
+int drover_migration_check_transport(const struct drover_migration_params *p,
+				     struct drover_error *e)
 {
-	struct drover_have have;
 	unsigned int i;
 	int r;
 
@@ -81,6 +81,16 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 		if (p->channels->entry[i].type == DROVER_CHANNEL_POSTCOPY)
 			return drover_err(e, -EOPNOTSUPP, "channel postcopy: postcopy is not built in");
 	}
+	return 0;
+}
+
+int drover_migration_check(const struct drover_migration_params *p, struct drover_error *e)
+{
+	struct drover_have have;
+	int r = drover_migration_check_transport(p, e);
+
+	if (r < 0)
+		return r;
 	drover_engine_have(p->guest, &have);
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }
