@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The hole tracker: which pages hold data, and which were punched since the last look,
+ * for trackers that see writes only. A full pass of SEEK_HOLE is too slow for the
+ * downtime and misses a page that was punched and then allocated again by a read. So:
+ *
+ * Each block has a mapping that only this file touches, the watch. Every page with data
+ * has a page-table entry there. A punch removes the entries of all mappings before it
+ * returns, and nothing but harvest puts one of the watch back. So a data page without an
+ * entry was punched, or it was reclaimed or moved, which is then reported for nothing.
+ * The mapping the senders read through cannot serve: a read of a punched page puts the
+ * entry back. (Write-protecting it by userfaultfd does not help: a punch turns
+ * the protection into a marker, and the entry that a read makes of it is protected again.)
+ *
+ * Two rules keep it exact. A harvest scans the whole block before it puts any entry
+ * back. And entries are put back by write faults, one page each: a read fault maps the
+ * neighbours too, and one that was punched after the scan, and allocated again by a
+ * read, would have an entry at the next scan without ever having been reported.
+ *
+ * An entry for a page whose data bit is clear means nothing. Such a page has been read
+ * but not written since it was a hole, or its writer's tracker has yet to report it.
+ *
+ * Called by select.c, from one thread at a time.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "dev/pagemap.h"
+#include "dev/uffd.h"
+#include "track/internal.h"
+
+/* Up to so many pages SEEK_DATA one by one is cheaper than one SEEK_HOLE may be. */
+#define SEEK_ONE_BY_ONE 4096u
+
+/**
+ * struct hole_block - one RAM block
+ * @fd: for seeking
+ * @watch: see above; NULL when holes are seen by another tracker
+ * @data: pages that hold data
+ * @known_start, @known_end: an extent of data found by SEEK_HOLE in this harvest. It may
+ *	have shrunk since: then the punch is seen in the next harvest, or is reported now
+ */
+struct hole_block {
+	const struct drover_ram_block *ram;
+	int fd;
+	uint8_t *watch;
+	uint64_t npages;
+	uint64_t *data;
+	uint64_t known_start, known_end;
+};
+
+struct drover_holes {
+	enum drover_holes_how how;
+	int uffd;                       /* see one_page_faults(); -EBADF: none */
+	struct drover_pagemap pagemap;
+	unsigned int n;
+	struct hole_block block[];
+};
+
+/* What the walk over one block's page tables carries along. */
+struct hole_walk {
+	struct hole_block *b;
+	uint64_t *map;
+};
+
+static int block_err(const struct hole_block *b, int r, const char *step, struct drover_error *e)
+{
+	return drover_err(e, r, "ram %s: holes: %s: %s", b->ram->name, step, drover_strerror(r));
+}
+
+/* Never called for a hole: it would be allocated. @advice: how, see the top. */
+static int populate(struct hole_block *b, uint64_t page, uint64_t n, int advice,
+		    struct drover_error *e)
+{
+	if (!b->watch || !n)
+		return 0;
+	if (madvise(b->watch + drover_page_off(page), drover_page_off(n), advice) < 0)
+		return block_err(b, -errno, "populate the watch", e);
+	return 0;
+}
+
+/* End of the extent of data that begins at @page, @end at most. */
+static int data_run(struct hole_block *b, uint64_t page, uint64_t end, uint64_t *ret)
+{
+	uint64_t at, next;
+	int r;
+
+	if (end - page > SEEK_ONE_BY_ONE) {
+		r = drover_datamap_end(b->fd, b->ram, page, &at);
+		if (r < 0)
+			return r;
+		b->known_start = page;
+		b->known_end = at;
+		*ret = at < end ? at : end;
+		return 0;
+	}
+	for (at = page + 1; at < end; at++) {
+		r = drover_datamap_next(b->fd, b->ram, at, &next);
+		if (r < 0)
+			return r;
+		if (next != at)
+			break;
+	}
+	*ret = at;
+	return 0;
+}
+
+/* Look at [page, end) afresh: data bits, and entries in the watch for what has data. */
+static int look_again(struct hole_block *b, uint64_t page, uint64_t end, struct drover_error *e)
+{
+	uint64_t data, stop;
+	int r;
+
+	while (page < end) {
+		if (page >= b->known_start && page < b->known_end) {
+			data = page;
+			stop = b->known_end < end ? b->known_end : end;
+		} else {
+			r = drover_datamap_next(b->fd, b->ram, page, &data);
+			if (r < 0)
+				return block_err(b, r, "seek", e);
+			if (data > end)
+				data = end;
+			drover_bitmap_clear_range(b->data, page, data - page);
+			if (data == end)
+				return 0;
+			r = data_run(b, data, end, &stop);
+			if (r < 0)
+				return block_err(b, r, "seek", e);
+		}
+		drover_bitmap_set_range(b->data, data, stop - data);
+		r = populate(b, data, stop - data, MADV_POPULATE_WRITE, e);
+		if (r < 0)
+			return r;
+		page = stop;
+	}
+	return 0;
+}
+
+/*
+ * Pages without an entry in the watch: those that had data are news. They lose their
+ * data bit here, and look_at_new() finds out whether they get it back.
+ */
+static int absent(void *arg, uint64_t start, uint64_t end)
+{
+	struct hole_walk *w = arg;
+	struct hole_block *b = w->b;
+	uint64_t base = (uint64_t)(uintptr_t)b->watch, at = drover_pages(start - base), n;
+
+	end = drover_pages(end - base);
+	while ((n = drover_bitmap_next_run(b->data, end, at, &at))) {
+		drover_bitmap_set_range(w->map, at, n);
+		drover_bitmap_clear_range(b->data, at, n);
+		at += n;
+	}
+	return 0;
+}
+
+/* First page from @from on whose being dirty without a data bit is @value. */
+static uint64_t next_new(const struct hole_block *b, const uint64_t *map, uint64_t from, bool value)
+{
+	uint64_t flip = value ? 0 : ~0ull, w;
+	size_t i, words = drover_bitmap_words(b->npages);
+
+	if (from >= b->npages)
+		return b->npages;
+	i = (size_t)(from / 64);
+	w = ((map[i] & ~b->data[i]) ^ flip) & (~0ull << (from % 64));
+	while (!w) {
+		if (++i == words)
+			return b->npages;
+		w = (map[i] & ~b->data[i]) ^ flip;
+	}
+	from = (uint64_t)i * 64 + (uint64_t)__builtin_ctzll(w);
+	return from < b->npages ? from : b->npages;
+}
+
+/* Reported pages whose data bit is clear: written holes, and what absent() found. */
+static int look_at_new(struct hole_block *b, const uint64_t *map, struct drover_error *e)
+{
+	uint64_t page = 0, end;
+	int r;
+
+	while ((page = next_new(b, map, page, true)) < b->npages) {
+		end = next_new(b, map, page, false);
+		r = look_again(b, page, end, e);
+		if (r < 0)
+			return r;
+		page = end;
+	}
+	return 0;
+}
+
+/* Another tracker has reported punches as well as writes: what is dirty may be either. */
+static int look_at_all(struct hole_block *b, const uint64_t *map, struct drover_error *e)
+{
+	uint64_t page = 0, n;
+	int r;
+
+	while ((n = drover_bitmap_next_run(map, b->npages, page, &page))) {
+		r = look_again(b, page, page + n, e);
+		if (r < 0)
+			return r;
+		page += n;
+	}
+	return 0;
+}
+
+static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t *map,
+			 struct drover_error *e)
+{
+	static const struct drover_pagemap_query not_present = {
+		.mask = PAGE_IS_PRESENT,
+		.inverted = PAGE_IS_PRESENT,
+	};
+	struct hole_walk w = { .b = b, .map = map };
+	uint64_t start = (uint64_t)(uintptr_t)b->watch;
+	int r;
+
+	b->known_start = b->known_end = 0;
+	if (h->how == DROVER_HOLES_SEEN)
+		return look_at_all(b, map, e);
+	if (h->how == DROVER_HOLES_READ)
+		r = drover_pagemap_read(&h->pagemap, DROVER_PAGEMAP_PRESENT, false, start,
+					b->ram->size, absent, &w);
+	else
+		r = drover_pagemap_scan(&h->pagemap, &not_present, start, b->ram->size, absent,
+					&w);
+	if (r < 0)
+		return block_err(b, r, "scan the watch", e);
+	return look_at_new(b, map, e);
+}
+
+int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < h->n; i++) {
+		r = block_harvest(h, &h->block[i], maps[i], e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int map_watch(struct hole_block *b, struct drover_error *e)
+{
+	void *p = mmap(NULL, b->ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+		       b->ram->fd, (off_t)b->ram->fd_off);
+
+	if (p == MAP_FAILED)
+		return block_err(b, -errno, "map the watch", e);
+	b->watch = p;
+	/* A child that outlives a fork must not hold the guest's memory; best effort. */
+	madvise(p, b->ram->size, MADV_DONTFORK);
+	madvise(p, b->ram->size, MADV_DONTDUMP);
+	return 0;
+}
+
+/*
+ * Write faults map one page each, but where the file has large pages the kernel may map
+ * the rest of one along, if none of it had an entry. Not so in a range that is registered
+ * with a userfaultfd; nothing in it is ever protected, so it raises no event. Best
+ * effort: without userfaultfd that rare case remains.
+ */
+static void one_page_faults(struct drover_holes *h, struct hole_block *b)
+{
+	if (b->watch && h->uffd >= 0)
+		drover_uffd_register(h->uffd, (uint64_t)(uintptr_t)b->watch, b->ram->size,
+				     UFFDIO_REGISTER_MODE_WP);
+}
+
+static int block_open(struct drover_holes *h, struct hole_block *b,
+		      const struct drover_ram_block *ram, struct drover_error *e)
+{
+	uint64_t page = 0, n;
+	struct stat st;
+	int r;
+
+	b->ram = ram;
+	b->npages = drover_pages(ram->size);
+	b->fd = drover_datamap_open(ram);
+	if (b->fd < 0)
+		return block_err(b, b->fd, "open", e);
+	if (fstat(b->fd, &st) < 0)
+		return block_err(b, -errno, "stat", e);
+	if (ram->fd_off > (uint64_t)st.st_size || ram->size > (uint64_t)st.st_size - ram->fd_off)
+		return drover_err(e, -EINVAL, "ram %s: holes: the file ends before the block does",
+				  ram->name);
+	b->data = drover_bitmap_new(b->npages);
+	if (!b->data)
+		return block_err(b, -ENOMEM, "map of data", e);
+	if (h->how != DROVER_HOLES_SEEN) {
+		r = map_watch(b, e);
+		if (r < 0)
+			return r;
+	}
+	r = drover_datamap_read(ram, b->data, e);
+	while (r >= 0 && (n = drover_bitmap_next_run(b->data, b->npages, page, &page))) {
+		r = populate(b, page, n, MADV_POPULATE_READ, e);
+		page += n;
+	}
+	/* Up to here neighbours are welcome: nothing has been promised yet. */
+	one_page_faults(h, b);
+	return r;
+}
+
+static void holes_freep(struct drover_holes **h)
+{
+	drover_holes_free(*h);
+}
+
+int drover_holes_new(const struct drover_ram *ram, enum drover_holes_how how,
+		     struct drover_holes **ret, struct drover_error *e)
+{
+	_cleanup_(holes_freep) struct drover_holes *h =
+		calloc(1, sizeof(*h) + ram->n * sizeof(h->block[0]));
+	unsigned int i;
+	int r;
+
+	if (!h)
+		return drover_err(e, -ENOMEM, "holes: out of memory");
+	h->how = how;
+	h->uffd = -EBADF;
+	h->pagemap.fd = -EBADF;
+	h->n = ram->n;
+	for (i = 0; i < ram->n; i++)
+		h->block[i].fd = -EBADF;
+	if (how != DROVER_HOLES_SEEN) {
+		r = drover_pagemap_open(&h->pagemap, 0, e);
+		if (r < 0)
+			return r;
+		drover_uffd_new(DROVER_UFFD_FEATURES, &h->uffd, NULL, NULL);
+	}
+	if (how == DROVER_HOLES_BEST && drover_pagemap_can_scan(&h->pagemap) < 0)
+		h->how = DROVER_HOLES_READ;
+	for (i = 0; i < ram->n; i++) {
+		r = block_open(h, &h->block[i], &ram->block[i], e);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct drover_holes *drover_holes_free(struct drover_holes *h)
+{
+	unsigned int i;
+
+	if (!h)
+		return NULL;
+	for (i = 0; i < h->n; i++) {
+		struct hole_block *b = &h->block[i];
+
+		if (b->watch)
+			munmap(b->watch, b->ram->size);
+		drover_closep(&b->fd);
+		free(b->data);
+	}
+	drover_closep(&h->uffd);
+	drover_pagemap_deinit(&h->pagemap);
+	free(h);
+	return NULL;
+}
+
+const uint64_t *drover_holes_data(const struct drover_holes *h, unsigned int block)
+{
+	return block < h->n ? h->block[block].data : NULL;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_TRACK_INTERNAL_H
+#define DROVER_TRACK_INTERNAL_H
+
+/* Shared by the files of track/ and by its unit tests. */
+#include "track/track.h"
+
+extern const struct drover_tracker_ops drover_tracker_kmod;
+extern const struct drover_tracker_ops drover_tracker_pagemap_scan;
+extern const struct drover_tracker_ops drover_tracker_soft_dirty;
+extern const struct drover_tracker_ops drover_tracker_kvm_log;
+
+/*
+ * A descriptor for seeking in the block's file. lseek() moves the position of the open
+ * file, and the guest's descriptor shares its position with the VMM: so a new one is
+ * opened. The caller's to close; negative errno on failure.
+ */
+int drover_datamap_open(const struct drover_ram_block *b);
+/* Next page with data at or after @page, the number of pages when there is none. */
+int drover_datamap_next(int fd, const struct drover_ram_block *b, uint64_t page, uint64_t *ret);
+/* First page after @page, which has data, that is a hole (or the number of pages). */
+int drover_datamap_end(int fd, const struct drover_ram_block *b, uint64_t page, uint64_t *ret);
+
+/* How the hole tracker looks at its page tables. */
+enum drover_holes_how {
+	DROVER_HOLES_BEST,              /* PAGEMAP_SCAN where the kernel has it */
+	DROVER_HOLES_READ,              /* entries of pagemap: any kernel, about 4 times slower */
+	DROVER_HOLES_SEEN,              /* another tracker reports holes: keep the data map only */
+};
+
+struct drover_holes;
+
+/**
+ * drover_holes_new() - read the data maps and begin to watch for punches
+ * @ram: outlives the handle
+ *
+ * Every punch that begins after this returned is seen.
+ */
+int drover_holes_new(const struct drover_ram *ram, enum drover_holes_how how,
+		     struct drover_holes **ret, struct drover_error *e);
+struct drover_holes *drover_holes_free(struct drover_holes *h);
+/*
+ * Report punched pages in maps[block], and bring the data maps up to date: with those,
+ * and with what the other trackers have reported in @maps before.
+ */
+int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e);
+const uint64_t *drover_holes_data(const struct drover_holes *h, unsigned int block);
+
+#endif

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Which trackers a migration uses, and what they are together: the table, the choice
+ * with its reasons, and the handle that drives the chosen ones and the hole tracker as
+ * one. Order inside a harvest: writes first, then holes, whose data maps need to know
+ * what was written. Called by the source's engine, from one thread at a time.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "track/internal.h"
+
+/* One that sees everything the VMM does and, beside it, one that sees vCPUs. */
+#define CHOSEN_MAX 2u
+#define TABLE_LEN 4u
+#define WHY_MAX 200u
+
+static const struct drover_tracker_ops *const table[TABLE_LEN + 1] = {
+	&drover_tracker_kmod,
+	&drover_tracker_pagemap_scan,
+	&drover_tracker_soft_dirty,
+	&drover_tracker_kvm_log,
+	NULL,
+};
+
+/**
+ * struct drover_tracker - see track.h
+ * @src: a copy; trackers keep pointers into it
+ * @state: of chosen[i] while it is armed
+ * @armed: chosen trackers armed, from the first on
+ * @holes: while armed
+ */
+struct drover_tracker {
+	struct drover_track_source src;
+	const struct drover_tracker_ops *chosen[CHOSEN_MAX];
+	void *state[CHOSEN_MAX];
+	unsigned int n, armed;
+	struct drover_holes *holes;
+	char name[64];
+	char report[DROVER_TRACK_REPORT_MAX];
+};
+
+/* What was asked for and found out, before anything is chosen. */
+struct choice {
+	bool usable[TABLE_LEN];
+	char why[TABLE_LEN][WHY_MAX];
+	bool taken[TABLE_LEN];
+};
+
+const struct drover_tracker_ops *const *drover_tracker_table(void)
+{
+	return table;
+}
+
+static int refused(const struct choice *c, const char *what, struct drover_error *e)
+{
+	char all[DROVER_ERR_MAX] = "";
+	size_t at = 0;
+	unsigned int i;
+
+	for (i = 0; i < TABLE_LEN && at < sizeof(all); i++)
+		if (!c->usable[i])
+			at += (size_t)snprintf(all + at, sizeof(all) - at, "%s%s: %s", at ? "; " : "",
+					       table[i]->name, c->why[i]);
+	return drover_err(e, -EOPNOTSUPP, "%s: %s", what, all);
+}
+
+/* The first usable tracker that sees more than vCPUs; TABLE_LEN when there is none. */
+static unsigned int first_complete(const struct choice *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < TABLE_LEN; i++)
+		if (c->usable[i] && !table[i]->vcpu_only)
+			return i;
+	return TABLE_LEN;
+}
+
+static int choose(struct choice *c, const char *want, struct drover_error *e)
+{
+	unsigned int i, complete = first_complete(c);
+
+	if (strcmp(want, "auto") == 0) {
+		if (complete == TABLE_LEN)
+			return refused(c, "tracker: none can be used here", e);
+		c->taken[complete] = true;
+		return 0;
+	}
+	for (i = 0; i < TABLE_LEN && strcmp(want, table[i]->name) != 0; i++)
+		;
+	if (i == TABLE_LEN)
+		return drover_err(e, -EINVAL, "tracker: there is no tracker '%s'", want);
+	if (!c->usable[i])
+		return drover_err(e, -EOPNOTSUPP, "tracker %s: cannot be used: %s", want, c->why[i]);
+	c->taken[i] = true;
+	if (!table[i]->vcpu_only)
+		return 0;
+	if (complete == TABLE_LEN)
+		return refused(c, "tracker kvm-log: sees vCPUs only, and none can be used for the "
+			       "VMM's other threads", e);
+	c->taken[complete] = true;
+	return 0;
+}
+
+/* vCPU loggers first: the others must be read after them, as they see all writers. */
+static void take(struct drover_tracker *t, const struct choice *c)
+{
+	bool holes = false;
+	unsigned int pass, i;
+	size_t at = 0;
+
+	for (pass = 0; pass < 2; pass++)
+		for (i = 0; i < TABLE_LEN; i++) {
+			if (!c->taken[i] || table[i]->vcpu_only != (pass == 0))
+				continue;
+			t->chosen[t->n++] = table[i];
+			holes |= table[i]->sees_holes;
+			at += (size_t)snprintf(t->name + at, sizeof(t->name) - at, "%s%s",
+					       at ? "+" : "", table[i]->name);
+		}
+	if (!holes)
+		snprintf(t->name + at, sizeof(t->name) - at, "+holes");
+}
+
+static void report(struct drover_tracker *t, const struct choice *c, const struct drover_log *log)
+{
+	size_t at = 0;
+	unsigned int i;
+
+	for (i = 0; i < TABLE_LEN; i++) {
+		const char *verdict = c->taken[i] ? "used" : c->usable[i] ? "not needed" : "refused";
+		const char *text = c->taken[i] ? table[i]->guarantee : c->usable[i] ?
+			"a better one is used" : c->why[i];
+
+		drover_debug(log, "tracker %s: %s: %s", table[i]->name, verdict, text);
+		at += (size_t)snprintf(t->report + at, sizeof(t->report) - at, "%s%s: %s: %s",
+				       at ? "\n" : "", table[i]->name, verdict, text);
+		if (at >= sizeof(t->report))
+			break;
+	}
+}
+
+int drover_tracker_select(const struct drover_track_source *src, const char *want,
+			  const struct drover_log *log, struct drover_tracker **ret,
+			  struct drover_error *e)
+{
+	_cleanup_free_ struct drover_tracker *t = calloc(1, sizeof(*t));
+	struct choice c = { 0 };
+	unsigned int i;
+	int r;
+
+	if (!t)
+		return drover_err(e, -ENOMEM, "tracker: out of memory");
+	t->src = *src;
+	for (i = 0; i < TABLE_LEN; i++)
+		c.usable[i] = table[i]->probe(src, c.why[i], sizeof(c.why[i])) > 0;
+	r = choose(&c, want, e);
+	if (r < 0)
+		return r;
+	take(t, &c);
+	report(t, &c, log);
+	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+const char *drover_tracker_name(const struct drover_tracker *t)
+{
+	return t->name;
+}
+
+const char *drover_tracker_report(const struct drover_tracker *t)
+{
+	return t->report;
+}
+
+static int tracker_arm(struct drover_tracker *t, struct drover_error *e)
+{
+	enum drover_holes_how how = DROVER_HOLES_BEST;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < t->n; i++) {
+		r = t->chosen[i]->start(&t->src, &t->state[i], e);
+		if (r < 0)
+			return r;
+		t->armed = i + 1;
+		if (t->chosen[i]->sees_holes)
+			how = DROVER_HOLES_SEEN;
+	}
+	/* Last: what is written while the data map is read has a tracker already. */
+	return drover_holes_new(t->src.ram, how, &t->holes, e);
+}
+
+int drover_tracker_start(struct drover_tracker *t, struct drover_error *e)
+{
+	int r;
+
+	if (t->holes)
+		return drover_err(e, -EALREADY, "tracker %s: started twice", t->name);
+	r = tracker_arm(t, e);
+	if (r < 0)
+		drover_tracker_stop(t);
+	return r;
+}
+
+int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
+			   struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	if (!t->holes)
+		return drover_err(e, -EINVAL, "tracker %s: harvest: it is not started", t->name);
+	for (i = 0; i < t->armed; i++) {
+		r = t->chosen[i]->harvest(t->state[i], maps, final, e);
+		if (r < 0)
+			return r;
+	}
+	return drover_holes_harvest(t->holes, maps, e);
+}
+
+const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block)
+{
+	return t->holes ? drover_holes_data(t->holes, block) : NULL;
+}
+
+void drover_tracker_stop(struct drover_tracker *t)
+{
+	t->holes = drover_holes_free(t->holes);
+	while (t->armed) {
+		t->armed--;
+		t->chosen[t->armed]->stop(t->state[t->armed]);
+		t->state[t->armed] = NULL;
+	}
+}
+
+struct drover_tracker *drover_tracker_free(struct drover_tracker *t)
+{
+	if (!t)
+		return NULL;
+	drover_tracker_stop(t);
+	free(t);
+	return NULL;
+}
