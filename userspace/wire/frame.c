@@ -134,7 +134,7 @@ int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame 
 		return drover_err(e, -EBADMSG, "frame: header checksum is wrong, 0x%08x expected",
 				  sum);
 	if (f.version >> 8 != DROVER_WIRE_MAJOR)
-		return drover_err(e, -EPROTONOSUPPORT, 
+		return drover_err(e, -EPROTONOSUPPORT,
 				  "frame: version %u.%u, this build speaks %u.x",
 				  f.version >> 8, f.version & 0xff, DROVER_WIRE_MAJOR);
 	r = wire_zero("frame: reserved", reserved, e);
