@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "daemon/event-queue.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
