@@ -43,9 +43,26 @@ int drover_config_copy(const struct drover_config *src, struct drover_config *re
  */
 int drover_config_set_json(struct drover_config *c, struct json_object *o,
 			   struct drover_presence *ret_present, struct drover_error *e);
-/* Every member, in table order, exact integers. */
+/**
+ * drover_config_from_request() - the config of a `config` argument: the defaults plus @o
+ * @ret: initialised on success
+ * @ret_present: members that @o gave; may be NULL
+ *
+ * Stricter than a set of the stored settings, which may be half-way: tls-hostname or
+ * tls-authz without tls-creds is an error.
+ */
+int drover_config_from_request(struct json_object *o, struct drover_config *ret,
+			       struct drover_presence *ret_present, struct drover_error *e);
+/* @dst becomes @src, which is left uninitialised: the commit of a set on a copy. */
+void drover_config_replace(struct drover_config *dst, struct drover_config *src);
+/*
+ * Every member, in table order, exact integers; block-bitmap-mapping is absent when unset.
+ * New reference; NULL when out of memory.
+ */
 struct json_object *drover_config_to_json(const struct drover_config *c);
-/* The cross-option rules (rules.def) on a total config. */
+/* One member; NULL when out of memory, and for an unset block-bitmap-mapping. */
+struct json_object *drover_config_get_json(const struct drover_config *c, enum drover_option_id id);
+/* The cross-option rules (rules.def, phase SET) on a total config. */
 int drover_config_check(const struct drover_config *c, struct drover_error *e);
 
 /**
@@ -62,11 +79,12 @@ int drover_config_runtime_only(const struct drover_config *running,
 struct drover_have {
 	bool postcopy, tls, zlib, zstd, xbzrle, rdma, throttle, dirty_limit, colo, cpr,
 		background_snapshot, mapped_ram, direct_io, block_devices, announce, release_ram,
-		kmod, affinity;
+		kmod, affinity, qatzip;
 };
 /*
- * Every option set to other than its default that needs what is missing: an error that
- * names the first such option and what it lacks. @source: whose side.
+ * First the rules that QEMU checks at migrate only (rules.def, phase START): -EINVAL. Then
+ * every option set to other than its default that needs what is missing: -EOPNOTSUPP, with
+ * the name of the first such option and what it lacks. @source: whose side.
  */
 int drover_config_feasible(const struct drover_config *c, const struct drover_have *have,
 			   bool source, struct drover_error *e);
@@ -78,6 +96,11 @@ int drover_config_feasible(const struct drover_config *c, const struct drover_ha
  * @theirs: JSON object of the source's config
  * @ret: accepted config, initialised on success
  * @ret_refusals: new JSON array of {"option","desc"} when refused, else NULL
+ *
+ * MUST-AGREE members: one that was given must be met, one that was not is taken from the
+ * source. All others stay this side's. A member of theirs that this build does not know,
+ * or whose value it can't take, is a refusal too. @ret and @ret_refusals are written for 0
+ * and 1 respectively.
  *
  * Return: 0 accepted, 1 refused (@ret_refusals names every option), -EBADMSG or -ENOMEM.
  */
