@@ -4,7 +4,6 @@
  * treats all options alike. Numbers and enums travel as uint64_t between the member's
  * width and JSON, after the range check, so nothing is ever cut.
  */
-#define _GNU_SOURCE
 #include "config/value.h"
 
 #include <errno.h>
@@ -13,9 +12,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/cpulist.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "config/affinity.h"
 #include "config/bitmap-mapping.h"
 
 /*
@@ -170,11 +169,11 @@ static int str_from_json(const struct drover_option *o, struct json_object *v, v
 		return drover_err(e, -EINVAL, "Parameter '%s' expects at most %u bytes", o->name,
 				  STR_BYTES_MAX);
 	if (o->id == DROVER_OPT_cpu_affinity) {
-		cpu_set_t unused;
+		struct drover_cpus unused;
 
-		if (drover_affinity_parse(s, &unused) < 0)
+		if (drover_cpulist_parse(s, &unused) < 0)
 			return drover_err(e, -EINVAL, "Parameter '%s' expects a list of CPUs below"
-					  " %d such as \"0-3,8\"", o->name, CPU_SETSIZE);
+					  " %u such as \"0-3,8\"", o->name, DROVER_CPUS_MAX);
 	}
 	r = str_copy(&s, m);
 	return r < 0 ? drover_err(e, r, "%s: out of memory", o->name) : 0;
