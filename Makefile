@@ -5,23 +5,31 @@
 
 VERSION := $(shell cat VERSION)
 B ?= build
-CC ?= gcc
 PREFIX ?= /usr/local
 V ?= 0
 SAN ?=
+N ?= 10
+SEED ?= 1
+FUZZ_TIME ?= 60
 
-# `make CC=gcc` is the default also where the environment sets cc.
+# gcc unless the command line or the environment says otherwise.
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-LAYERS := base config wire channel dev track fault place engine guest lib daemon
 LIBRARY_LAYERS := base config wire channel dev track fault place engine guest lib
+LAYERS := $(LIBRARY_LAYERS) daemon
 PROGRAMS := droverd droverctl drover-vmm
+HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
+
+DEPS := gcc make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
+	python3 socat python3-docutils
+DEPS_SAN := clang libclang-rt-14-dev util-linux
+DEPS_BENCH := qemu-system-x86 iperf3
 
 PKGS := liburing json-c libxxhash
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS = $(shell pkg-config --libs $(PKGS))
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS ?= -O2 -g
@@ -33,6 +41,7 @@ ALL_LIBS = $(PKG_LIBS) $(LIBS)
 ifeq ($(V),0)
 Q := @
 say = @printf '  %-7s %s\n' '$(1)' '$(2)'
+MAKEFLAGS += --no-print-directory
 else
 Q :=
 say = @:
@@ -41,29 +50,55 @@ endif
 srcs = $(wildcard userspace/$(1)/*.c)
 objs = $(patsubst userspace/%.c,$(B)/obj/%.o,$(call srcs,$(1)))
 archive = $(B)/obj/lib$(1).a
-# Archives of a layer and all below it, the highest first.
-upto = $(if $(filter $(1),$(LAYERS)),$(call upto_,$(1),$(LAYERS)),$(LAYERS))
-upto_ = $(if $(2),$(firstword $(2)) $(if $(filter $(1),$(firstword $(2))),,$(call upto_,$(1),$(wordlist 2,99,$(2)))))
 archives = $(foreach l,$(1),$(call archive,$(l)))
 linkset = -Wl,--start-group $(1) -Wl,--end-group
+# Layers up to and with $(1).
+upto = $(if $(filter $(1),$(LAYERS)),$(call upto_,$(1),$(LAYERS)),$(LAYERS))
+upto_ = $(if $(2),$(firstword $(2)) $(if $(filter $(1),$(firstword $(2))),,$(call upto_,$(1),$(wordlist 2,99,$(2)))))
 
 UNIT_SRCS := $(wildcard tests/unit/*.c)
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter-out tests/unit/lib-%.c,$(UNIT_SRCS)))
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRCS))
+DOC_GENS := $(patsubst tests/docs/%.c,$(B)/tests/docs/%,$(wildcard tests/docs/gen-*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
+SCRIPT_TESTS := $(sort $(wildcard tests/lint/*.t tests/qmp/*.t tests/e2e/*.t))
+SAN_TESTS := $(sort $(wildcard tests/qmp/*.t tests/e2e/*.t))
+MANS := $(patsubst Documentation/man/%.rst,$(B)/man/%,$(wildcard Documentation/man/*.rst))
+HTMLS := $(patsubst Documentation/%.rst,$(B)/docs/%.html,$(wildcard Documentation/*.rst))
 
 .PHONY: all
+all: ## build everything (V=1 is loud; CC=clang works)
 all: programs libs
-.PHONY: programs
-programs: $(PROGRAMS:%=$(B)/%)
-.PHONY: unit
+.PHONY: programs libs unit
+programs: $(HAVE_PROGRAMS:%=$(B)/%)
+libs: $(B)/libdrover.so $(B)/libdrover.a
 unit: $(UNIT_TESTS)
-.PHONY: libs
-libs:
 
-# ---- compile ---------------------------------------------------------------
-$(B)/obj/%.o: userspace/%.c
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\): ## /  \1	/p' Makefile | expand -t 18
+
+# ---- what a fresh Debian 12 lacks -------------------------------------------
+missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | \
+	grep -q 'ok installed' || echo $$p; done)
+install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	apt-get -qq -y --no-install-recommends install $(1) >/dev/null,:)
+.PHONY: deps deps-san deps-bench
+deps: ## install the Debian packages that are missing (root)
+	$(Q)$(call install_missing,$(call missing,$(DEPS)))
+deps-san: deps ## and those for sanitizers and fuzzing
+	$(Q)$(call install_missing,$(call missing,$(DEPS_SAN)))
+deps-bench: deps ## and the peers that make bench measures against
+	$(Q)$(call install_missing,$(call missing,$(DEPS_BENCH)))
+
+# ---- compile ----------------------------------------------------------------
+# Objects depend on how they are made: other flags or another compiler rebuild them.
+$(shell mkdir -p $(B); printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(SAN) $(WARN) $(VERSION))' | \
+	cmp -s - $(B)/.flags || printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(SAN) $(WARN) $(VERSION))' > $(B)/.flags)
+
+$(B)/obj/%.o: userspace/%.c $(B)/.flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 define layer_rules
 $(call archive,$(1)): $(call objs,$(1))
@@ -74,39 +109,158 @@ $(call archive,$(1)): $(call objs,$(1))
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
 
-# ---- programs --------------------------------------------------------------
-# A program is the sources of its own directory over the library's archives.
-$(B)/droverd: $(call objs,daemon) $(call archives,$(LIBRARY_LAYERS))
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(call objs,daemon) \
-		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
+# ---- programs: a directory of their own over the library --------------------
+define program_rules
+$(B)/$(1): $(call objs,$(2)) $(call archives,$(LIBRARY_LAYERS))
+	$$(call say,LD,$$@)
+	$$(Q)$(CC) $$(ALL_LDFLAGS) -o $$@ $(call objs,$(2)) \
+		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $$(ALL_LIBS)
+endef
+$(eval $(call program_rules,droverd,daemon))
+$(eval $(call program_rules,droverctl,ctl))
+$(eval $(call program_rules,drover-vmm,vmm))
 
-$(B)/droverctl: $(call objs,ctl) $(call archives,$(LIBRARY_LAYERS))
+# ---- libdrover: what a VMM links --------------------------------------------
+LIBDROVER := $(call archives,lib dev base)
+$(B)/libdrover.so.$(VERSION): $(LIBDROVER) userspace/lib/libdrover.map
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(call objs,ctl) \
-		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libdrover.so.0 \
+		-Wl,--version-script=userspace/lib/libdrover.map -Wl,--no-undefined -o $@ \
+		-Wl,--whole-archive $(call archive,lib) -Wl,--no-whole-archive \
+		$(call linkset,$(call archives,dev base)) $(ALL_LIBS)
+$(B)/libdrover.so: $(B)/libdrover.so.$(VERSION)
+	$(Q)ln -sf $(<F) $(B)/libdrover.so.0 && ln -sf $(<F) $@
+$(B)/libdrover.a: $(LIBDROVER)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)printf 'create %s\n%s\nsave\nend\n' $@ "$$(printf 'addlib %s\n' $(LIBDROVER))" | $(AR) -M
 
-$(B)/drover-vmm: $(call objs,vmm) $(call archives,$(LIBRARY_LAYERS))
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(call objs,vmm) \
-		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
-
-# ---- unit tests: tests/unit/LAYER-NAME.c sees LAYER and what lies below ----
+# ---- unit tests: tests/unit/LAYER-NAME.c sees LAYER and what lies below -----
 define unit_rules
-$(B)/tests/unit/$(1): tests/unit/$(1).c $(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))
+$(B)/tests/unit/$(1): tests/unit/$(1).c $(B)/.flags $(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))
 	$$(call say,TEST,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $$(ALL_CFLAGS) -Itests/unit $$(ALL_LDFLAGS) -MMD -MP -o $$@ $$< \
-		$$(call linkset,$(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))) $$(ALL_LIBS)
+		$(call linkset,$(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))) $$(ALL_LIBS)
 endef
 $(foreach t,$(UNIT_SRCS:tests/unit/%.c=%),$(eval $(call unit_rules,$(t))))
 
-.PHONY: check-unit
-check-unit: $(UNIT_TESTS)
+$(B)/tests/docs/%: tests/docs/%.c $(call archives,$(LIBRARY_LAYERS))
+	$(call say,TEST,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< \
+		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
+
+# ---- the two commands of the README -----------------------------------------
+.PHONY: demo
+demo: ## live-migrate a KVM guest from one process to another
+demo: deps
+	$(Q)$(MAKE) all
+	$(Q)B=$(B) python3 tests/demo/demo.py
+
+.PHONY: check check-run check-unit check-lint
+check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak
+check: deps
+	$(Q)$(MAKE) check-run
+check-run: all unit $(DOC_GENS)
+	$(Q)B=$(B) CC="$(CC)" N=10 SEED=$(SEED) prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) \
+		$(wildcard tests/soak/migrate.py tests/soak/kill.py)
+check-unit: $(UNIT_TESTS) ## unit tests only
 	$(Q)prove -e '' $(UNIT_TESTS)
+check-lint: all $(DOC_GENS) ## layers, globals, headers, licences, generated pages
+	$(Q)B=$(B) CC="$(CC)" prove -e '' $(wildcard tests/lint/*.t)
+
+# ---- sanitizers, fuzzing, soaks, bench --------------------------------------
+.PHONY: check-asan check-tsan check-san
+check-asan: ## unit, QMP and end to end under ASan and UBSan
+check-asan: deps-san
+	$(Q)$(MAKE) B=build-asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" check-san
+check-tsan: ## the same under TSan
+check-tsan: deps-san
+	$(Q)TSAN_OPTIONS="halt_on_error=0 exitcode=66 suppressions=$(CURDIR)/tests/tsan.supp" \
+		setarch -R $(MAKE) B=build-tsan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		SAN="-fsanitize=thread" check-san
+check-san: programs unit
+	$(Q)B=$(B) DROVER_SANITIZER=1 prove --timer -e '' $(UNIT_TESTS) $(SAN_TESTS)
+
+.PHONY: soak-migrate soak-kill
+soak-migrate: ## N migrations back and forth (N=200): nothing leaks
+soak-migrate: programs
+	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/migrate.py
+soak-kill: ## N kills of a daemon at a random moment (N=100): nobody is lost
+soak-kill: programs
+	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/kill.py
+
+.PHONY: bench
+bench: ## ratios against iperf3 and QEMU, into Documentation/performance.rst
+bench: deps-bench
+	$(Q)$(MAKE) programs
+	$(Q)B=$(B) python3 tests/bench/bench.py
+
+.PHONY: fuzz fuzz-run
+fuzz: ## each libFuzzer target for FUZZ_TIME=60 seconds
+fuzz: deps-san
+	$(Q)$(MAKE) B=build-fuzz CC=clang CFLAGS="-O1 -g" \
+		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all" fuzz-run
+$(B)/%: tests/fuzz/%.c $(call archives,base config wire channel)
+	$(call say,FUZZ,$@)
+	$(Q)clang $(ALL_CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -MMD -MP -o $@ $< \
+		$(call linkset,$(call archives,base config wire channel)) $(ALL_LIBS)
+fuzz-run: $(FUZZERS:%=$(B)/%)
+	$(Q)set -e; for f in $(FUZZERS); do \
+		mkdir -p $(B)/corpus/$$f; echo "== $$f"; \
+		$(B)/$$f -max_total_time=$(FUZZ_TIME) -print_final_stats=0 -verbosity=0 \
+			-artifact_prefix=$(B)/ $(B)/corpus/$$f \
+			$$(ls -d tests/fuzz/corpus/$${f#fuzz-} 2>/dev/null); \
+		echo "$$f: clean for $(FUZZ_TIME) s"; done
+
+# ---- documentation ----------------------------------------------------------
+.PHONY: docs docs-generated
+docs: ## HTML and man pages into build/docs and build/man
+docs: docs-generated $(HTMLS) $(MANS)
+docs-generated: $(DOC_GENS)
+	$(Q)sh tests/docs/generate.sh $(B) Documentation
+$(B)/docs/%.html: Documentation/%.rst $(wildcard Documentation/generated/*.rst)
+	$(call say,HTML,$@)
+	@mkdir -p $(@D)
+	$(Q)rst2html --halt=warning $< $@
+$(B)/man/%: Documentation/man/%.rst
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)rst2man --halt=warning $< $@
+
+# ---- install ----------------------------------------------------------------
+D = $(DESTDIR)$(PREFIX)
+.PHONY: install uninstall
+install: ## programs, library, man pages, completion, systemd unit (DESTDIR, PREFIX)
+install: all $(MANS)
+	$(Q)install -d $(D)/bin $(D)/lib/pkgconfig $(D)/lib/systemd/system $(D)/include \
+		$(D)/share/man/man1 $(D)/share/man/man8 \
+		$(D)/share/bash-completion/completions $(D)/share/zsh/site-functions
+	$(Q)install -m 755 $(HAVE_PROGRAMS:%=$(B)/%) $(D)/bin/
+	$(Q)install -m 755 $(B)/libdrover.so.$(VERSION) $(D)/lib/
+	$(Q)ln -sf libdrover.so.$(VERSION) $(D)/lib/libdrover.so.0
+	$(Q)ln -sf libdrover.so.0 $(D)/lib/libdrover.so
+	$(Q)install -m 644 $(B)/libdrover.a $(D)/lib/
+	$(Q)install -m 644 userspace/lib/drover.h $(D)/include/
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@prefix@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' \
+		-e 's|@version@|$(VERSION)|g' userspace/lib/drover.pc.in > $(D)/lib/pkgconfig/drover.pc
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|g' userspace/daemon/droverd@.service.in \
+		> $(D)/lib/systemd/system/droverd@.service
+	$(Q)for m in $(MANS); do install -m 644 $$m $(D)/share/man/man$${m##*.}/; done
+	$(Q)install -m 644 userspace/ctl/completion.bash \
+		$(D)/share/bash-completion/completions/droverctl
+	$(Q)install -m 644 userspace/ctl/completion.zsh $(D)/share/zsh/site-functions/_droverctl
+uninstall: ## what install put there
+	$(Q)rm -f $(PROGRAMS:%=$(D)/bin/%) $(D)/lib/libdrover.* $(D)/lib/pkgconfig/drover.pc \
+		$(D)/include/drover.h $(D)/lib/systemd/system/droverd@.service \
+		$(foreach m,$(MANS),$(D)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
+		$(D)/share/bash-completion/completions/droverctl \
+		$(D)/share/zsh/site-functions/_droverctl
 
 .PHONY: clean
-clean:
-	rm -rf $(B)
+clean: ## remove build directories
+	rm -rf $(B) build-asan build-tsan build-fuzz
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,12 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Write the generated pages: generate.sh BUILD-DIR DOCUMENTATION-DIR
+set -e
+b=$1 d=$2
+mkdir -p "$d/generated"
+[ ! -x "$b/tests/docs/gen-config" ] || "$b/tests/docs/gen-config" > "$d/migration-config.rst"
+if [ -x "$b/tests/docs/gen-protocol" ]; then
+	for page in messages states statistics; do
+		"$b/tests/docs/gen-protocol" "$page" > "$d/generated/$page.rst"
+	done
+fi
