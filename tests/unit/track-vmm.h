@@ -6,7 +6,6 @@
  * A VMM as trackers see it, in this process: memfd blocks mapped once by "the VMM" and
  * once by "droverd", a userfaultfd and a pagemap.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>

@@ -22,7 +22,6 @@
  *
  * Called by select.c, from one thread at a time.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,6 +29,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/populate.h"
 #include "dev/pagemap.h"
 #include "dev/uffd.h"
 #include "track/internal.h"
@@ -73,13 +73,12 @@ static int block_err(const struct hole_block *b, int r, const char *step, struct
 	return drover_err(e, r, "ram %s: holes: %s: %s", b->ram->name, step, drover_strerror(r));
 }
 
-/* Never called for a hole: it would be allocated. @advice: how, see the top. */
-static int populate(struct hole_block *b, uint64_t page, uint64_t n, int advice,
-		    struct drover_error *e)
+/* By write faults, see the top. Never called for a hole: it would be allocated. */
+static int put_back(struct hole_block *b, uint64_t page, uint64_t n, struct drover_error *e)
 {
 	if (!b->watch || !n)
 		return 0;
-	if (madvise(b->watch + drover_page_off(page), drover_page_off(n), advice) < 0)
+	if (madvise(b->watch + drover_page_off(page), drover_page_off(n), MADV_POPULATE_WRITE) < 0)
 		return block_err(b, -errno, "populate the watch", e);
 	return 0;
 }
@@ -134,7 +133,7 @@ static int look_again(struct hole_block *b, uint64_t page, uint64_t end, struct 
 				return block_err(b, r, "seek", e);
 		}
 		drover_bitmap_set_range(b->data, data, stop - data);
-		r = populate(b, data, stop - data, MADV_POPULATE_WRITE, e);
+		r = put_back(b, data, stop - data, e);
 		if (r < 0)
 			return r;
 		page = stop;
@@ -271,7 +270,7 @@ static int map_watch(struct hole_block *b, struct drover_error *e)
  */
 static void one_page_faults(struct drover_holes *h, struct hole_block *b)
 {
-	if (b->watch && h->uffd >= 0)
+	if (h->uffd >= 0)
 		drover_uffd_register(h->uffd, (uint64_t)(uintptr_t)b->watch, b->ram->size,
 				     UFFDIO_REGISTER_MODE_WP);
 }
@@ -279,7 +278,6 @@ static void one_page_faults(struct drover_holes *h, struct hole_block *b)
 static int block_open(struct drover_holes *h, struct hole_block *b,
 		      const struct drover_ram_block *ram, struct drover_error *e)
 {
-	uint64_t page = 0, n;
 	struct stat st;
 	int r;
 
@@ -302,13 +300,14 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 			return r;
 	}
 	r = drover_datamap_read(ram, b->data, e);
-	while (r >= 0 && (n = drover_bitmap_next_run(b->data, b->npages, page, &page))) {
-		r = populate(b, page, n, MADV_POPULATE_READ, e);
-		page += n;
-	}
-	/* Up to here neighbours are welcome: nothing has been promised yet. */
+	if (r < 0 || !b->watch)
+		return r;
+	/* Read faults and their neighbours are welcome here: nothing is promised yet. */
+	r = drover_populate(b->watch, b->data, b->npages, MADV_POPULATE_READ);
+	if (r < 0)
+		return block_err(b, r, "populate the watch", e);
 	one_page_faults(h, b);
-	return r;
+	return 0;
 }
 
 static void holes_freep(struct drover_holes **h)
