@@ -133,8 +133,8 @@ static void test_message(const struct drover_msg_info *info, uint8_t *body, uint
 			    size == KIT_LARGE ? len == (int)info->max_body :
 			    len >= (int)info->min_body && len <= (int)info->max_body;
 
-		if (!tap_ok(fits && payload <= info->max_payload, "%s %s: %d bytes, as its row says",
-			    name[size], info->name, len))
+		if (!tap_ok(fits && payload <= info->max_payload,
+			    "%s %s: %d bytes, as its row says", name[size], info->name, len))
 			continue;
 		r = recode_exact(info, body, (size_t)len, payload, out, &e);
 		tap_ok(r == len && !memcmp(out, body, (size_t)len), "%s %s: goes round %s",

@@ -159,7 +159,8 @@ static void test_fields(void)
 	f = typical(pages);
 	f.seq = UINT32_MAX;
 	drover_frame_encode(&f, head);
-	tap_ok(!drover_frame_decode(head, &back, &e) && same(&f, &back), "the last sequence number");
+	tap_ok(!drover_frame_decode(head, &back, &e) && same(&f, &back),
+	       "the last sequence number");
 }
 
 /* Changes a byte and makes the checksum right again: a peer that lies. */
@@ -211,7 +212,8 @@ static void test_allowed(void)
 			}
 	}
 	tap_ok(agrees, "direction and channel of each message are enforced");
-	tap_ok(drover_wire_allowed(NULL, true, DROVER_ON_M, NULL) == -EBADMSG, "no row, no message");
+	tap_ok(drover_wire_allowed(NULL, true, DROVER_ON_M, NULL) == -EBADMSG,
+	       "no row, no message");
 	tap_ok(!drover_wire_allowed(drover_msg_info(DROVER_MSG_HELLO), true, DROVER_ON_M, NULL) &&
 	       drover_wire_allowed(drover_msg_info(DROVER_MSG_HELLO), false, DROVER_ON_M, NULL) &&
 	       drover_wire_allowed(drover_msg_info(DROVER_MSG_HELLO), true, DROVER_ON_D, NULL),

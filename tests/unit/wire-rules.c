@@ -276,13 +276,16 @@ static void test_encoder_bounds(uint8_t *out)
 	page[1] = (struct drover_page_run){ 4096, 1, DROVER_PAGES_RAW, 4096 };
 	pages.n = 2;
 	tap_ok(drover_pages_encode(&pages, out, DROVER_BODY_MAX) == -EINVAL, "and a page more");
-	tap_ok(drover_digest_encode(&digest, out, DROVER_BODY_MAX) == -EINVAL, "no digest, not last");
+	tap_ok(drover_digest_encode(&digest, out, DROVER_BODY_MAX) == -EINVAL,
+	       "no digest, not last");
 	digest.n = 1;
-	tap_ok(drover_digest_encode(&digest, out, DROVER_BODY_MAX) == -EINVAL, "a digest from nowhere");
+	tap_ok(drover_digest_encode(&digest, out, DROVER_BODY_MAX) == -EINVAL,
+	       "a digest from nowhere");
 	digest.n = DROVER_DIGEST_MAX + 1;
 	digest.raw = run;
 	tap_ok(drover_digest_encode(&digest, out, DROVER_BODY_MAX) == -EINVAL, "8001 digests");
-	tap_ok(drover_state_encode(&state, out, DROVER_BODY_MAX) == -EINVAL, "a section without name");
+	tap_ok(drover_state_encode(&state, out, DROVER_BODY_MAX) == -EINVAL,
+	       "a section without name");
 	memset(state.name, 'x', sizeof(state.name));
 	tap_ok(drover_state_encode(&state, out, DROVER_BODY_MAX) == -EINVAL, "a name without end");
 }

@@ -39,12 +39,13 @@ static uint64_t expected_for(const struct drover_policy_sample *s,
 			     const struct drover_policy_params *p, uint64_t bytes)
 {
 	uint64_t bw = p->avail_switchover_bandwidth ? p->avail_switchover_bandwidth : s->bandwidth;
+	uint64_t us;
 
-	if (!bytes)
-		return fixed_us(s);
-	if (!bw)
+	if (bytes && !bw)
 		return DROVER_POLICY_UNKNOWN_US;
-	return sat_add(sat_mul_div(bytes, US_PER_S, bw), fixed_us(s));
+	us = sat_add(bytes ? sat_mul_div(bytes, US_PER_S, bw) : 0, fixed_us(s));
+	/* Too long to say is not the same as unknown. */
+	return us == DROVER_POLICY_UNKNOWN_US ? us - 1 : us;
 }
 
 uint64_t drover_policy_expected_us(const struct drover_policy_sample *s,
