@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* A process of three busy threads stands still while frozen, and runs on afterwards. */
+#define _GNU_SOURCE
 #include "dev/freeze.h"
 
 #include <errno.h>

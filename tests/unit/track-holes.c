@@ -4,6 +4,7 @@
  * again before the harvest, new pages, swapped ranges; each harvest must report exactly
  * the punched pages and keep the data map equal to the file's. Both ways of looking.
  */
+#define _GNU_SOURCE
 #include "track-vmm.h"
 
 #include "tap.h"

@@ -5,6 +5,7 @@
  * copy must equal the original, byte by byte. And single-threaded: each harvest reports
  * what was done since the last one, and nothing else.
  */
+#define _GNU_SOURCE
 #include "track-vmm.h"
 
 #include <pthread.h>

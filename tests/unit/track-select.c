@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Which trackers are taken, and the reasons given for those that are not. */
+#define _GNU_SOURCE
 #include "track-vmm.h"
 
 #include "tap.h"

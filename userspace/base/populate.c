@@ -4,6 +4,7 @@
  * for new ones, a core at a time; the fault paths of different ranges run side by side.
  * Used by the hole tracker at start and by the simulated guest.
  */
+#define _GNU_SOURCE
 #include "base/populate.h"
 
 #include <errno.h>

@@ -7,6 +7,7 @@
  * ptrace knows threads, so the process is walked until a walk finds no new thread:
  * stopped threads make none. Used by the tracker soft-dirty.
  */
+#define _GNU_SOURCE
 #include "dev/freeze.h"
 
 #include <dirent.h>

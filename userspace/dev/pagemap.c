@@ -4,6 +4,7 @@
  * descriptor may come from a VMM and be anything, so nothing that it yields leaves
  * here unchecked: ranges are aligned, ascending and inside what was asked for.
  */
+#define _GNU_SOURCE
 #include "dev/pagemap.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
  * trackers' and fault handlers' business. A file descriptor belongs to the address
  * space it was created in, so every call works on another process's memory too.
  */
+#define _GNU_SOURCE
 #include "dev/uffd.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
  * SEEK_HOLE walks all data up to the next hole (7 ns a page), so those who ask about
  * few pages ask with SEEK_DATA, page by page.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 

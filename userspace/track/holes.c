@@ -22,6 +22,7 @@
  *
  * Called by select.c, from one thread at a time.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

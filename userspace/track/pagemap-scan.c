@@ -9,6 +9,7 @@
  * entry notifies KVM), system calls that write to its memory. Blind to other mappings,
  * to write(2) on the file and to punched holes. Called by tracker.c.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 
 #include "base/bitmap.h"

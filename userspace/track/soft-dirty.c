@@ -9,6 +9,7 @@
  * (vhost) are not stopped by that, and a page that is swapped out loses its bit; hence
  * the wording of the guarantee, and hence the refusal where swap is on.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
