@@ -1,0 +1,201 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""droverctl: every verb, exit statuses, --json, and what a terminal sees."""
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from droverqmp import DROVERCTL, Tap, World, match  # noqa: E402
+
+tap = Tap()
+
+
+def ctl(*args, socket=None, env_socket=None, **kw):
+    env = {k: v for k, v in os.environ.items() if k != "DROVER_SOCKET"}
+    if env_socket:
+        env["DROVER_SOCKET"] = env_socket
+    argv = [DROVERCTL, *(["-s", socket] if socket else []), *args]
+    p = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                       timeout=30, env=env, **kw)
+    return p.returncode, p.stdout, p.stderr
+
+
+def check(name, result, status, out=None, err=None):
+    good = result[0] == status and (out is None or re.search(out, result[1], re.M)) and \
+        (err is None or re.search(err, result[2], re.M))
+    return tap.ok(good, name, result)
+
+
+def usage():
+    check("no verb", ctl(), 2, err="usage:")
+    check("--help", ctl("--help"), 0, out="migrate URI")
+    check("--version", ctl("--version"), 0, out="^droverctl ")
+    check("unknown verb", ctl("fly"), 2, err="fly: no such verb")
+    check("a later version's verb", ctl("postcopy"), 2, err="postcopy: no such verb")
+    check("unknown option", ctl("status", "--nope"), 2)
+    check("another verb's option", ctl("status", "--wait"), 2, err="another verb")
+    check("too many arguments", ctl("status", "x"), 2, err="arguments")
+    check("too few", ctl("set"), 2, err="NAME=VALUE")
+    check("no socket", ctl("status"), 2, err="DROVER_SOCKET")
+    check("nobody there", ctl("status", socket="/nonexistent/s"), 1, err="connect")
+    r = ctl("status", "--json", socket="/nonexistent/s")
+    tap.ok(r[0] == 1 and "connect" in json.loads(r[1])["error"]["desc"], "--json failure", r)
+    check("settle --force nonsense", ctl("settle", "--force", "x", socket="/nonexistent"), 2)
+
+
+def options():
+    check("options", ctl("options"), 0, out=r"^multifd-channels \(uint8, 1\.\.255; default 2\)")
+    check("options NAME", ctl("options", "verify"), 0, out="none, digest, audit, full")
+    check("options: unknown", ctl("options", "nope"), 2, err="nope")
+    r = ctl("options", "--json")
+    names = [o["name"] for o in json.loads(r[1])]
+    tap.ok(len(names) == len(set(names)) == 63, f"options --json: {len(names)} options")
+    top = [o for o in json.loads(r[1]) if o["name"] == "max-bandwidth"][0]
+    tap.ok(match({"max": 18446744073709551615, "default": 134217728, "unit": "bytes/s"}, top),
+           "exact integers", top)
+
+
+def settings(s):
+    check("set", ctl("set", "downtime-limit=42", "multifd=on", "max-bandwidth=2G", socket=s), 0)
+    r = ctl("get", "--json", socket=s)
+    tap.ok(match({"downtime-limit": 42, "multifd": True, "max-bandwidth": 2 << 30},
+                 json.loads(r[1])), "get --json", r)
+    check("get NAME", ctl("get", "multifd", socket=s), 0, out="^multifd=on$")
+    check("all or none", ctl("set", "downtime-limit=1", "multifd-channels=0", socket=s), 1,
+          err="multifd-channels")
+    check("none was set", ctl("get", "downtime-limit", socket=s), 0, out="^downtime-limit=42$")
+    check("NAME=default", ctl("set", "downtime-limit=default", "multifd=default",
+                              "max-bandwidth=default", env_socket=s), 0)
+    check("is reset", ctl("get", socket=s), 0, out="^downtime-limit=300$")
+    check("set: unknown name", ctl("set", "nope=1", socket=s), 2, err="nope")
+    check("set: no value", ctl("set", "multifd", socket=s), 2, err="NAME=VALUE")
+    check("set: not a boolean", ctl("set", "multifd=perhaps", socket=s), 2, err="perhaps")
+    check("get: unknown name", ctl("get", "nope", socket=s), 2, err="nope")
+
+
+def watch_on_terminal(argv, columns):
+    """Run argv on a pseudo terminal; (exit status, all it wrote)."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    p = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    data, end = b"", time.monotonic() + 20
+    while time.monotonic() < end:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                part = os.read(master, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            data += part
+        elif p.poll() is not None:
+            break
+    os.close(master)
+    try:
+        return p.wait(5), data.decode()
+    except subprocess.TimeoutExpired:
+        p.kill()
+        return None, data.decode()
+
+
+def migration(world, a, b):
+    check("status before", ctl("status", socket=a), 0, out="(?s)guest +running.*migration +none")
+    check("watch before", ctl("watch", socket=a), 1, err="no migration")
+    check("settle", ctl("settle", socket=a), 0, out="nothing is in doubt")
+    check("settle by force", ctl("settle", "--force", "own", socket=a), 1, err="in doubt")
+    check("where to?", ctl("migrate", socket=a), 2)
+    check("bad --channel", ctl("migrate", "--channel", "main", socket=a), 2, err="TYPE=URI")
+    check("bad --set", ctl("migrate", "tcp:127.0.0.1:1", "--set", "nope=1", socket=a), 2)
+    check("refused by the daemon", ctl("migrate", "tcp:127.0.0.1:1", "--set", "postcopy-ram=on",
+                                       socket=a), 1, err="postcopy-ram")
+    uri = "unix:" + world.dir + "/w"
+    check("incoming", ctl("incoming", uri, socket=b), 0)
+    check("status of a destination", ctl("status", socket=b), 0, out="(?s)inmigrate.*listening")
+    events = subprocess.Popen([DROVERCTL, "-s", a, "events"], stdout=subprocess.PIPE, text=True)
+    r = ctl("migrate", "--channel", "main=" + uri, "--channel", "data=" + uri, "--set",
+            "multifd=on", "--set", "max-bandwidth=4M", "--set", "events=on", socket=a)
+    check("migrate, two kinds of channels", r, 0)
+    r = ctl("status", "--json", socket=a)
+    tap.ok(match({"guest": {"running": True}, "migration": {"drover": {"side": "source"}}},
+                 json.loads(r[1])), "status --json", r)
+    with subprocess.Popen([DROVERCTL, "-s", a, "watch"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as plain:
+        time.sleep(0.5)
+        check("cancel", ctl("cancel", socket=a), 0)
+        out, err = plain.communicate(timeout=20)
+    tap.ok(plain.returncode == 1 and "active" in out and "cancelled" in err and
+           "\033" not in out, "watch of a cancelled migration: plain lines, status 1", out + err)
+    line = events.stdout.readline()
+    tap.ok("MIGRATION" in line, "events", line)
+    events.terminate()
+    events.communicate(timeout=10)
+
+
+def completed(world, a, b):
+    uri = "unix:" + world.dir + "/x"
+    check("incoming again", ctl("incoming", uri, socket=b), 0)
+    config = world.dir + "/config.json"
+    with open(config, "w") as f:
+        json.dump({"max-bandwidth": 64 << 20, "multifd": True}, f)
+    check("migrate --config", ctl("migrate", uri, "--config", config, "--set",
+                                  "multifd=default", socket=a), 0)
+    status, text = watch_on_terminal([DROVERCTL, "-s", a, "watch"], 90)
+    tap.ok(status == 0 and "completed in" in text, "watch on a terminal, to the end",
+           f"{status} {text}")
+    frames = re.split(r"\r|\n", re.sub(r"\033\[[A-Z]", "", text))
+    tap.ok(any("#" in f and "%" in f and "ETA" in f for f in frames), "with a bar", frames)
+    tap.ok(all(len(f) <= 90 for f in frames), "no line is wider than the terminal",
+           max(frames, key=len))
+    check("status after", ctl("status", socket=a), 0, out="(?s)postmigrate.*completed in.*digest")
+    r = ctl("watch", "--json", socket=a)
+    tap.ok(r[0] == 0 and json.loads(r[1].splitlines()[0])["status"] == "completed",
+           "watch --json", r)
+
+
+def waiting(world, a, b):
+    uri = "unix:" + world.dir + "/y"
+    dest = subprocess.Popen([DROVERCTL, "-s", a, "incoming", "--wait", uri],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 10
+    while "listening" not in ctl("status", socket=a)[1] and time.monotonic() < end:
+        time.sleep(0.05)
+    check("migrate --wait back", ctl("migrate", uri, "--wait", "--set", "max-bandwidth=0",
+                                     socket=b), 0, out="^completed in")
+    out, err = dest.communicate(timeout=20)
+    tap.ok(dest.returncode == 0 and "completed" in out, "incoming --wait", out + err)
+    check("migrate --wait to nobody", ctl("migrate", "unix:" + world.dir + "/nobody", "--wait",
+                                          socket=a), 1, err="^failed: .*nobody")
+    r = ctl("migrate", "unix:" + world.dir + "/nobody", "--wait", "--json", socket=a)
+    tap.ok(r[0] == 1 and json.loads(r[1])["status"] == "failed", "... --json", r)
+    check("the guest runs on", ctl("status", socket=a), 0, out="guest +running")
+    check("continue, out of place", ctl("continue", socket=a), 1, err="expected state")
+
+
+def ending(a, b):
+    r = ctl("quit", "--json", socket=a)
+    tap.ok(r[0] == 0 and json.loads(r[1]) == {}, "quit", r)
+
+
+with World() as w:
+    usage()
+    options()
+    sa = w.start("a", "sim:size=64M,seed=3").path
+    sb = w.start("b", "sim:size=64M").path
+    for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),
+                       (waiting, (w, sa, sb)), (ending, (sa, sb))):
+        try:
+            part(*args)
+        except (OSError, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as e:
+            tap.ok(False, part.__name__, repr(e))
+tap.ok(not any(w.statuses.values()), "both daemons end with status 0", w.statuses)
+sys.exit(tap.done())
