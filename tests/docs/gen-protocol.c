@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Prints the tables of the protocol as reStructuredText: `gen-protocol messages`, `states`
+ * or `statistics`. The pages are included by Documentation/protocol.rst and its kin.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/state.h"
+#include "wire/wire.h"
+
+static const char header[] =
+	".. SPDX-License-Identifier: GPL-2.0-or-later\n"
+	".. Generated from %s; do not edit.\n\n"
+	".. list-table::\n"
+	"   :header-rows: 1\n\n";
+
+static void row(const char *cell)
+{
+	printf("   * - %s\n", cell);
+}
+
+static void cell(const char *text)
+{
+	printf("     -%s%s\n", *text ? " " : "", text);
+}
+
+static void range(uint64_t min, uint64_t max)
+{
+	if (min == max)
+		printf("     - %" PRIu64 "\n", min);
+	else
+		printf("     - %" PRIu64 " to %" PRIu64 "\n", min, max);
+}
+
+static void channels(unsigned int bits)
+{
+	printf("     - %s%s%s%s%s\n", bits & DROVER_ON_M ? "main" : "",
+	       bits & DROVER_ON_M && bits & ~(unsigned int)DROVER_ON_M ? ", " : "",
+	       bits & DROVER_ON_D ? "data" : "",
+	       bits & DROVER_ON_D && bits & DROVER_ON_P ? ", " : "",
+	       bits & DROVER_ON_P ? "postcopy" : "");
+}
+
+static int messages(void)
+{
+	static const char *const from[] = { "", "source", "destination", "both" };
+	const struct drover_msg_info *m;
+	size_t i, n;
+
+	printf(header, "userspace/wire/messages.def");
+	row("Type");
+	cell("Name");
+	cell("Sent by");
+	cell("On channels");
+	cell("Body, bytes");
+	cell("Payload, bytes");
+	cell("Meaning");
+	m = drover_msg_table(&n);
+	for (i = 0; i < n; i++) {
+		printf("   * - %u\n     - ``%s``\n     - %s\n", m[i].nr, m[i].name, from[m[i].from & 3]);
+		channels(m[i].channels);
+		range(m[i].min_body, m[i].max_body);
+		range(0, m[i].max_payload);
+		cell(m[i].doc);
+	}
+	return 0;
+}
+
+static void followers(enum drover_state from, bool source)
+{
+	const char *comma = " ";
+	int to;
+
+	printf("     -");
+	for (to = 0; to < DROVER_STATE_COUNT; to++)
+		if (drover_state_edge(from, (enum drover_state)to, source)) {
+			printf("%s%s", comma, drover_state_name((enum drover_state)to));
+			comma = ", ";
+		}
+	printf("\n");
+}
+
+static int states(void)
+{
+	int s;
+
+	printf(header, "userspace/engine/states.def");
+	row("State");
+	cell("Running");
+	cell("May be followed on the source by");
+	cell("On the destination by");
+	for (s = 0; s < DROVER_STATE_COUNT; s++) {
+		printf("   * - ``%s``\n", drover_state_name((enum drover_state)s));
+		cell(drover_state_running((enum drover_state)s) ? "yes" : "no");
+		followers((enum drover_state)s, true);
+		followers((enum drover_state)s, false);
+	}
+	return 0;
+}
+
+static int statistics(void)
+{
+	static const struct {
+		const char *group, *json, *type, *unit, *doc;
+	} stats[] = {
+#define STAT(group, json, member, type, unit, doc) { #group, json, #type, unit, doc },
+#include "engine/stats.def"
+#undef STAT
+	};
+	size_t i;
+
+	printf(header, "userspace/engine/stats.def");
+	row("Member of query-migrate's answer");
+	cell("Type");
+	cell("Unit");
+	cell("Meaning");
+	for (i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
+		const char *group = stats[i].group;
+
+		printf("   * - ``%s%s``\n", !strcmp(group, "ram") ? "ram." :
+		       !strcmp(group, "x") ? "drover." : "", stats[i].json);
+		cell(!strcmp(stats[i].type, "f64") ? "number" : "integer");
+		/* A lone % reads as the line under a title. */
+		cell(!strcmp(stats[i].unit, "%") ? "percent" : stats[i].unit);
+		cell(stats[i].doc);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*print)(void);
+	} page[] = {
+		{ "messages", messages }, { "states", states }, { "statistics", statistics },
+	};
+	size_t i;
+
+	for (i = 0; argc == 2 && i < sizeof(page) / sizeof(page[0]); i++)
+		if (!strcmp(argv[1], page[i].name))
+			return page[i].print();
+	fprintf(stderr, "usage: gen-protocol messages|states|statistics\n");
+	return 2;
+}
