@@ -10,3 +10,4 @@ if [ -x "$b/tests/docs/gen-protocol" ]; then
 		"$b/tests/docs/gen-protocol" "$page" > "$d/generated/$page.rst"
 	done
 fi
+[ ! -x "$b/tests/docs/gen-qmp" ] || "$b/tests/docs/gen-qmp" > "$d/generated/qmp.rst"

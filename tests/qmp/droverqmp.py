@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the QMP tests share: a droverd to talk to, a client, patterns, TAP.
 
-Programs are looked for in $DROVER_BUILD, or build/ of this tree. Everything a test
+Programs are looked for in $B, or build/ of this tree. Everything a test
 makes lies in a directory of its own and goes with it; only processes started here
 are ended, by their own handles.
 """
@@ -15,7 +15,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("DROVER_BUILD", "build"))
+BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
 DROVERD = os.path.join(BUILD, "droverd")
 DROVERCTL = os.path.join(BUILD, "droverctl")
 DEADLINE = 20

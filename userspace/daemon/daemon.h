@@ -97,21 +97,10 @@ void droverd_quit(struct droverd *d);
 extern const struct qmp_command droverd_commands[];
 extern const size_t droverd_ncommands;
 
-/* cmd-*.c: one function a command. */
-#define DROVERD_COMMAND(fn) int fn(struct qmp_call *call, struct drover_error *e)
-DROVERD_COMMAND(cmd_qmp_capabilities);
-DROVERD_COMMAND(cmd_query_version);
-DROVERD_COMMAND(cmd_query_commands);
-DROVERD_COMMAND(cmd_query_status);
-DROVERD_COMMAND(cmd_quit);
-DROVERD_COMMAND(cmd_migrate);
-DROVERD_COMMAND(cmd_migrate_incoming);
-DROVERD_COMMAND(cmd_migrate_cancel);
-DROVERD_COMMAND(cmd_migrate_continue);
-DROVERD_COMMAND(cmd_migrate_settle);
-DROVERD_COMMAND(cmd_query_migrate);
-DROVERD_COMMAND(cmd_migrate_set_config);
-DROVERD_COMMAND(cmd_query_migrate_config);
+/* cmd-*.c: cmd_NAME(), one function a command. */
+#define COMMAND(function, name, flags, doc, ...) \
+	int cmd_##function(struct qmp_call *call, struct drover_error *e);
+#include "daemon/commands.def"
 
 /* job.c: one migration at a time. */
 /* A job moves or may still move the guest; a listening or settling one included. */

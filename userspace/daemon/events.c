@@ -11,63 +11,80 @@
 #include "base/cleanup.h"
 #include "daemon/daemon.h"
 
-static struct json_object *data_state(const struct queued_event *qe)
+static struct json_object *data_state(const struct droverd *d,
+				      const struct queued_event *qe)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)d;
 	json_object_object_add(o, "status",
 			       json_object_new_string(drover_state_name(qe->ev.state)));
 	return o;
 }
 
-static struct json_object *data_pass(const struct queued_event *qe)
+static struct json_object *data_pass(const struct droverd *d,
+				     const struct queued_event *qe)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)d;
 	json_object_object_add(o, "pass", json_object_new_uint64(qe->ev.pass));
 	return o;
 }
 
-static struct json_object *data_late_writer(const struct queued_event *qe)
+static struct json_object *data_late_writer(const struct droverd *d,
+					    const struct queued_event *qe)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)d;
 	json_object_object_add(o, "block", json_object_new_string(qe->block));
 	json_object_object_add(o, "page", json_object_new_uint64(qe->ev.page));
 	return o;
 }
 
-static struct json_object *data_audit(const struct queued_event *qe)
+static struct json_object *data_audit(const struct droverd *d,
+				      const struct queued_event *qe)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)d;
 	json_object_object_add(o, "pages", json_object_new_uint64(qe->ev.pages));
 	json_object_object_add(o, "differences", json_object_new_uint64(qe->ev.differences));
 	return o;
 }
 
-static struct json_object *data_settled(const struct queued_event *qe)
+static struct json_object *data_settled(const struct droverd *d,
+					const struct queued_event *qe)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)d;
 	json_object_object_add(o, "owned", json_object_new_boolean(qe->ev.owned));
 	return o;
+}
+
+static struct json_object *data_check(const struct droverd *d, const struct queued_event *qe)
+{
+	(void)qe;
+	return d->guest->ops->check ? d->guest->ops->check(d->guest) : NULL;
+}
+
+static struct json_object *data_none(const struct droverd *d, const struct queued_event *qe)
+{
+	(void)d;
+	(void)qe;
+	return NULL;
 }
 
 /* @option: sent only by a migration whose config has `events`, as in QEMU. */
 static const struct {
 	const char *name;
 	bool option;
-	struct json_object *(*data)(const struct queued_event *qe);
+	struct json_object *(*data)(const struct droverd *d, const struct queued_event *qe);
 } table[] = {
-	[DROVER_EVENT_STATE] = { "MIGRATION", true, data_state },
-	[DROVER_EVENT_PASS] = { "MIGRATION_PASS", true, data_pass },
-	[DROVER_EVENT_STOP] = { "STOP", false, NULL },
-	[DROVER_EVENT_RESUME] = { "RESUME", false, NULL },
-	[DROVER_EVENT_LATE_WRITER] = { "DROVER_LATE_WRITER", false, data_late_writer },
-	[DROVER_EVENT_AUDIT_DONE] = { "DROVER_AUDIT", false, data_audit },
-	[DROVER_EVENT_SETTLED] = { "DROVER_SETTLED", false, data_settled },
-	[DROVER_EVENT_CHECK] = { "DROVER_CHECK", false, NULL },
+#define EVENT(id, name, option, data, doc) [DROVER_EVENT_##id] = { name, option, data },
+#include "daemon/events.def"
 };
 
 void events_post(void *opaque, const struct drover_event *ev)
@@ -107,17 +124,14 @@ static void maybe_exit_on_error(struct droverd *d, const struct queued_event *qe
 
 static void emit(struct droverd *d, const struct queued_event *qe)
 {
-	struct json_object *data = NULL;
+	struct json_object *data;
 	size_t i = qe->ev.type;
 
 	if (i >= DROVER_ARRAY_SIZE(table))
 		return;
 	if (table[i].option && !qe->migration_events)
 		return;
-	if (qe->ev.type == DROVER_EVENT_CHECK && d->guest->ops->check)
-		data = d->guest->ops->check(d->guest);
-	else if (table[i].data)
-		data = table[i].data(qe);
+	data = table[i].data(d, qe);
 	qmp_server_event(&d->server, table[i].name, data, qe->realtime_us);
 	json_object_put(data);
 }
