@@ -3,7 +3,7 @@
 # Every header compiles alone, and every file begins with the licence of its place.
 . "$(dirname "$0")/lint.sh"
 
-flags="-std=gnu11 -Wall -Wextra -Iuserspace -Iuapi -I$B/gen $(pkg-config --cflags liburing json-c libxxhash)"
+flags="-std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iuserspace -Iuapi -I$B/gen $(pkg-config --cflags liburing json-c libxxhash)"
 
 alone() {
 	for h in userspace/*/*.h; do
