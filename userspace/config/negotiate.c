@@ -137,6 +137,18 @@ static enum drover_option_id whom_to_blame(const struct talk *t, const struct dr
 	return rule->option[0];
 }
 
+/* A rule about an option that only the source looks at is not the destination's to judge. */
+static bool concerns_source(const struct drover_rule *rule)
+{
+	const struct drover_option *o = drover_option_table(NULL);
+	size_t i;
+
+	for (i = 0; i < rule->noptions; i++)
+		if (o[rule->option[i]].flags & DROVER_OPTION_SOURCE)
+			return true;
+	return false;
+}
+
 /* Can this side do what was agreed? Rules first; REQUEST ones judge requests only. */
 static int judge(struct talk *t, const struct drover_have *have)
 {
@@ -149,7 +161,8 @@ static int judge(struct talk *t, const struct drover_have *have)
 	for (i = 0; !r && i < n; i++) {
 		struct drover_error why = DROVER_ERROR_INIT;
 
-		if (rule[i].phase == DROVER_RULE_REQUEST || !rule[i].violated(&t->accepted))
+		if (rule[i].phase == DROVER_RULE_REQUEST || concerns_source(&rule[i]) ||
+		    !rule[i].violated(&t->accepted))
 			continue;
 		drover_rule_err(&rule[i], &why);
 		r = refuse_option(t, whom_to_blame(t, &rule[i]), why.msg);
