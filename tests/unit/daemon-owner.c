@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a new daemon does about the ownership record it finds: guests of the test's own
+ * whose VMM remembers a session that another daemon has left, over the real engine.
+ */
+#define _GNU_SOURCE
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "tap.h"
+
+#define RAM_SIZE (1u << 20)
+#define PATIENCE_MS 15000
+
+/* A guest that keeps its record, as a VMM does. */
+struct fake {
+	struct drover_guest guest;
+	struct drover_ram ram;
+	struct drover_guest_traits traits;
+	pthread_mutex_t lock;
+	struct drover_owner_record record;
+	enum drover_run_state status;
+};
+
+struct host {
+	struct fake fake;
+	struct droverd d;
+};
+
+static struct fake *fake_of(struct drover_guest *g)
+{
+	return (struct fake *)g;
+}
+
+static const struct drover_ram *fake_ram(struct drover_guest *g)
+{
+	return &fake_of(g)->ram;
+}
+
+static const struct drover_guest_traits *fake_traits(struct drover_guest *g)
+{
+	return &fake_of(g)->traits;
+}
+
+static enum drover_run_state fake_status(struct drover_guest *g)
+{
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
+	return f->status;
+}
+
+static int fake_resume(struct drover_guest *g, struct drover_error *e)
+{
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
+	if (f->record.state != DROVER_OWNER_OWNED)
+		return drover_err(e, -EPERM, "fake: not the owner");
+	f->status = DROVER_GUEST_RUNNING;
+	return 0;
+}
+
+static int fake_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
+			  struct drover_error *e)
+{
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
+	(void)e;
+	*ret = f->record;
+	return 0;
+}
+
+static int fake_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
+			  struct drover_error *e)
+{
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
+	(void)e;
+	f->record = *rec;
+	return 0;
+}
+
+static const struct drover_guest_ops fake_ops = {
+	.name = "fake",
+	.ram = fake_ram,
+	.traits = fake_traits,
+	.status = fake_status,
+	.resume = fake_resume,
+	.owner_get = fake_owner_get,
+	.owner_set = fake_owner_set,
+};
+
+static void fake_init(struct fake *f, enum drover_owner_state state, uint8_t token,
+		      const char *peer)
+{
+	struct drover_ram_block *b = &f->ram.block[0];
+
+	f->guest.ops = &fake_ops;
+	f->traits.keeps_record = true;
+	pthread_mutex_init(&f->lock, NULL);
+	f->record.state = state;
+	memset(f->record.token, token, sizeof(f->record.token));
+	snprintf(f->record.peer, sizeof(f->record.peer), "%s", peer);
+	f->status = DROVER_GUEST_PAUSED;
+	strcpy(b->name, "ram0");
+	b->size = RAM_SIZE;
+	b->fd = memfd_create("ram0", MFD_CLOEXEC);
+	if (ftruncate(b->fd, RAM_SIZE) == 0)
+		b->host = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+	f->ram.n = 1;
+}
+
+static void fake_deinit(struct fake *f)
+{
+	munmap(f->ram.block[0].host, RAM_SIZE);
+	close(f->ram.block[0].fd);
+	pthread_mutex_destroy(&f->lock);
+}
+
+static void retry(void *opaque)
+{
+	owner_attach(opaque);
+}
+
+/* A daemon's state without its process; attaches to the guest as a new daemon does. */
+static void attach(struct host *h, enum drover_owner_state state, uint8_t token, const char *peer)
+{
+	memset(h, 0, sizeof(*h));
+	fake_init(&h->fake, state, token, peer);
+	h->d.guest = &h->fake.guest;
+	loop_init(&h->d.loop, NULL);
+	loop_timer_init(&h->d.loop, &h->d.settle_retry, retry, &h->d, NULL);
+	event_queue_init(&h->d.events, NULL);
+	drover_config_init(&h->d.settings);
+	owner_attach(&h->d);
+}
+
+static void detach(struct host *h)
+{
+	job_free(&h->d);
+	drover_config_deinit(&h->d.settings);
+	event_queue_deinit(&h->d.events);
+	loop_timer_deinit(&h->d.settle_retry);
+	loop_deinit(&h->d.loop);
+	fake_deinit(&h->fake);
+}
+
+static int command(struct host *h, int (*fn)(struct qmp_call *call, struct drover_error *e),
+		   const char *args, struct drover_error *e)
+{
+	struct qmp_call call = { .opaque = &h->d, .args = json_tokener_parse(args) };
+	int r = fn(&call, e);
+
+	json_object_put(call.args);
+	json_object_put(call.ret);
+	return r;
+}
+
+static bool refused(struct host *h, int (*fn)(struct qmp_call *call, struct drover_error *e),
+		    const char *args, const char *word)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	int r = command(h, fn, args, &e);
+
+	if (r >= 0 || !strstr(e.msg, word))
+		tap_diag("%d: %s", r, e.msg);
+	return r < 0 && strstr(e.msg, word);
+}
+
+static bool settled(struct host *h)
+{
+	uint64_t deadline = drover_deadline_ms(PATIENCE_MS);
+
+	while (job_running(h->d.job) && drover_now_ns() < deadline)
+		usleep(20000);
+	return !job_running(h->d.job);
+}
+
+/* Was DROVER_EVENT_SETTLED told, and to whom does it give the guest? -1: not told */
+static int told(struct host *h)
+{
+	struct queued_event *qe;
+	int ret = -1;
+
+	while ((qe = event_queue_pop(&h->d.events))) {
+		if (qe->ev.type == DROVER_EVENT_SETTLED)
+			ret = qe->ev.owned;
+		free(qe);
+	}
+	return ret;
+}
+
+static void peer_text(char buf[256], const char *dir, const char *name)
+{
+	snprintf(buf, 256, "{\"transport\":\"socket\",\"type\":\"unix\",\"path\":\"%s/%s\"}", dir,
+		 name);
+}
+
+#define MIGRATE "{\"uri\":\"tcp:127.0.0.1:1\"}"
+
+static void test_in_doubt(const char *dir)
+{
+	struct json_object *info, *x = NULL, *v = NULL;
+	char peer[256];
+	struct host h;
+
+	peer_text(peer, dir, "nobody");
+	attach(&h, DROVER_OWNER_IN_DOUBT, 7, peer);
+	tap_ok(job_in_doubt(h.d.job), "a record in doubt is found");
+	info = info_build(&h.d);
+	tap_ok(json_object_object_get_ex(info, "drover", &x) &&
+	       json_object_object_get_ex(x, "in-doubt", &v) && json_object_get_boolean(v) &&
+	       json_object_object_get_ex(info, "status", &v) &&
+	       strcmp(json_object_get_string(v), "postcopy-paused") == 0, "query-migrate says so");
+	json_object_put(info);
+	tap_ok(refused(&h, cmd_migrate, MIGRATE, "in doubt"), "migrate is refused by name");
+	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, "in doubt"), "migrate-incoming, too");
+	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "too late to cancel"), "cancel as well");
+	tap_ok(h.fake.status == DROVER_GUEST_PAUSED, "the guest stays paused");
+	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":true}", NULL) == 0 && settled(&h) &&
+	       h.fake.record.state == DROVER_OWNER_OWNED &&
+	       h.fake.status == DROVER_GUEST_RUNNING, "settle own: it runs here");
+	tap_ok(told(&h) == 1, "an event tells so");
+	tap_ok(strcmp(run_state_name(&h.d), "running") == 0, "run state: running");
+	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":false}", "nothing is in doubt"),
+	       "it can't be settled twice");
+	detach(&h);
+}
+
+static void test_bad_peer(void)
+{
+	struct host h;
+
+	attach(&h, DROVER_OWNER_IN_DOUBT, 7, "tcp:not json");
+	tap_ok(job_in_doubt(h.d.job), "in doubt, with a peer that can't be read");
+	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":false}", NULL) == 0 && settled(&h) &&
+	       h.fake.record.state == DROVER_OWNER_RELEASED &&
+	       h.fake.status == DROVER_GUEST_PAUSED, "settle release: it stays paused");
+	tap_ok(strcmp(run_state_name(&h.d), "postmigrate") == 0, "run state: postmigrate");
+	detach(&h);
+}
+
+static void test_released(void)
+{
+	struct host h;
+
+	attach(&h, DROVER_OWNER_RELEASED, 7, "");
+	tap_ok(!h.d.job && strcmp(run_state_name(&h.d), "postmigrate") == 0,
+	       "a released guest is postmigrate");
+	tap_ok(refused(&h, cmd_migrate, MIGRATE, "paused due to previous migration"),
+	       "and can't be migrated");
+	detach(&h);
+}
+
+static void test_pair(const char *dir, enum drover_owner_state there, bool here, const char *what)
+{
+	struct host a, b;
+	char peer[256];
+
+	peer_text(peer, dir, "pair");
+	attach(&b, there, 9, peer);
+	attach(&a, DROVER_OWNER_IN_DOUBT, 9, peer);
+	tap_ok(b.d.job && b.d.job->settle && !job_running(b.d.job),
+	       "%s: a new daemon answers for it", what);
+	tap_ok(settled(&a) && a.fake.record.state ==
+	       (here ? DROVER_OWNER_OWNED : DROVER_OWNER_RELEASED) && told(&a) == here,
+	       "%s: the guest is %s", what, here ? "the source's" : "the destination's");
+	tap_ok(b.fake.record.state == (here ? DROVER_OWNER_FENCED : DROVER_OWNER_OWNED),
+	       "%s: the destination's record agrees", what);
+	detach(&a);
+	detach(&b);
+}
+
+static void test_retry(const char *dir)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t deadline = drover_deadline_ms(PATIENCE_MS);
+	char peer[256];
+	struct host h;
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/busy", dir);
+	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, 1) < 0)
+		tap_diag("busy: %s", strerror(errno));
+	peer_text(peer, dir, "busy");
+	attach(&h, DROVER_OWNER_OWNED, 3, peer);
+	tap_ok(!h.d.job, "an address that is taken");
+	close(fd);
+	unlink(sun.sun_path);
+	while (!h.d.job && drover_now_ns() < deadline) {
+		struct loop_timer stop = { 0 };
+
+		loop_timer_init(&h.d.loop, &stop, (void (*)(void *))loop_stop, &h.d.loop, NULL);
+		h.d.loop.stop = false;
+		loop_timer_arm(&stop, 100);
+		loop_run(&h.d.loop, NULL);
+		loop_timer_deinit(&stop);
+	}
+	tap_ok(h.d.job != NULL, "is tried again until it is free");
+	detach(&h);
+	unlink(sun.sun_path);
+}
+
+int main(void)
+{
+	char dir[] = "/tmp/drover-test-XXXXXX", path[64];
+
+	if (!mkdtemp(dir))
+		return 1;
+	test_in_doubt(dir);
+	test_bad_peer();
+	test_released();
+	test_pair(dir, DROVER_OWNER_OWNED, false, "committed");
+	test_pair(dir, DROVER_OWNER_INCOMING, true, "not committed");
+	test_pair(dir, DROVER_OWNER_FENCED, true, "fenced before");
+	test_retry(dir);
+	snprintf(path, sizeof(path), "%s/pair", dir);
+	unlink(path);
+	rmdir(dir);
+	return tap_done();
+}
