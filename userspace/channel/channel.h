@@ -99,6 +99,8 @@ unsigned int drover_channel_zc_pending(struct drover_channel *ch);
  */
 uint64_t drover_channel_zc_seq(struct drover_channel *ch);
 uint64_t drover_channel_zc_done(struct drover_channel *ch);
+/* Why zero-copy was switched off here (a constant text), NULL while it is not. Any thread. */
+const char *drover_channel_zc_reason(const struct drover_channel *ch);
 
 /**
  * drover_channel_recvv() - receive at least @min bytes into the vector, in order
