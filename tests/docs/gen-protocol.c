@@ -59,7 +59,8 @@ static int messages(void)
 	cell("Meaning");
 	m = drover_msg_table(&n);
 	for (i = 0; i < n; i++) {
-		printf("   * - %u\n     - ``%s``\n     - %s\n", m[i].nr, m[i].name, from[m[i].from & 3]);
+		printf("   * - %u\n     - ``%s``\n", m[i].nr, m[i].name);
+		cell(from[m[i].from & 3]);
 		channels(m[i].channels);
 		range(m[i].min_body, m[i].max_body);
 		range(0, m[i].max_payload);

@@ -50,6 +50,8 @@ static const struct rule_case cases[] = {
 	{ "gpa right below the other", DROVER_MSG_HELLO, 64, 8, 0xfffc0000 - (1ull << 30), OK },
 	{ "gpa one page into the other", DROVER_MSG_HELLO, 64, 8, 0xfffc1000 - (1ull << 30),
 	  "overlaps" },
+	{ "gpa right above the other", DROVER_MSG_HELLO, 64, 8, 1ull << 32, OK },
+	{ "gpa one page below that", DROVER_MSG_HELLO, 64, 8, (1ull << 32) - 0x1000, "overlaps" },
 	{ "gpa + size = 2^64", DROVER_MSG_HELLO, 64, 8, 0 - (1ull << 30), OK },
 	{ "gpa + size past 2^64", DROVER_MSG_HELLO, 64, 8, 0x1000 - (1ull << 30), "2^64" },
 	{ "gpa of the other", DROVER_MSG_HELLO, 64, 8, 0xfffc0000, "overlaps" },
@@ -330,6 +332,7 @@ static void test_texts(void)
 	tap_ok(text_becomes("\xc2\x85\xc2\xa0", 4, "??\xc2\xa0"), "so do C1 controls");
 	tap_ok(text_becomes("\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80\xff\xe2\x82", 12, "????????????"),
 	       "overlong, surrogate, too large, cut short");
+	tap_ok(text_becomes("\xe0\x82\xa0\xf0\x80\x82\xa0", 7, "???????"), "longer overlong ones");
 	tap_ok(text_becomes(NULL, 0, ""), "no text");
 	memset(want, 'x', DROVER_TEXT_MAX);
 	want[DROVER_TEXT_MAX] = '\0';
