@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_GUEST_AGENT_PROTO_H
+#define DROVER_GUEST_AGENT_PROTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/ram.h"
+#include "engine/guest.h"
+
+struct drover_error;
+
+/*
+ * The agent link between droverd and a VMM: a UNIX SOCK_SEQPACKET socket that the VMM
+ * listens on, one message a datagram, descriptors by SCM_RIGHTS. One request is under
+ * way at a time; its reply carries its sequence number, an event carries 0. Both ends
+ * are on one machine, so "little-endian" is checked at build time and not converted.
+ */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "agent link: little-endian only");
+
+#define DROVER_AGENT_MAGIC 0x61767264u          /* "drva" */
+#define DROVER_AGENT_VERSION 1u
+#define DROVER_AGENT_BODY_MAX 16384u
+#define DROVER_AGENT_FDS_MAX 2u
+#define DROVER_AGENT_TEXT_MAX 1024u
+#define DROVER_AGENT_STATE_MAX (1ull << 30)     /* bytes of device state */
+#define DROVER_AGENT_DEADLINE_MS 10000u         /* of a request */
+
+struct drover_agent_hdr {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t type;
+	uint32_t seq;
+	uint32_t len;                           /* of the body */
+};
+
+/* HELLO_ACK.features: what this VMM can do */
+#define DROVER_AGENT_F_THROTTLE (1ull << 0)
+#define DROVER_AGENT_F_KVM_LOG (1ull << 1)
+#define DROVER_AGENT_F_CHECK (1ull << 2)
+#define DROVER_AGENT_F_UUID (1ull << 3)
+
+struct drover_agent_hello {
+	uint64_t features;
+	uint64_t reserved;
+};
+
+/* OWNER_SET, OWNER; state is enum drover_owner_state, peer NUL-terminated */
+struct drover_agent_owner {
+	uint32_t state;
+	uint32_t reserved;
+	uint8_t token[16];
+	char peer[DROVER_OWNER_PEER_MAX];
+};
+
+struct drover_agent_hello_ack {
+	uint64_t features;
+	uint32_t run_state;                     /* enum drover_run_state, not GONE */
+	uint32_t blocks;
+	uint8_t uuid[16];
+	uint64_t reserved[2];
+	struct drover_agent_owner owner;
+};
+
+struct drover_agent_ram_get {
+	uint32_t index;
+	uint32_t reserved;
+};
+
+struct drover_agent_ram {
+	char name[DROVER_RAM_NAME_MAX + 1];
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t fd_off;
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+/* Descriptors that come with TRACK, in this order. */
+#define DROVER_AGENT_TRACK_UFFD (1u << 0)
+#define DROVER_AGENT_TRACK_PAGEMAP (1u << 1)
+
+struct drover_agent_track {
+	uint32_t flags;
+	uint32_t blocks;
+	uint64_t base[DROVER_RAM_BLOCKS_MAX];   /* only @blocks of them are sent */
+};
+
+/* STATE, LOAD, DIRTY: bytes in the memfd that comes along */
+struct drover_agent_len {
+	uint64_t len;
+};
+
+/* THROTTLE: percent; STATUS: enum drover_run_state */
+struct drover_agent_value {
+	uint32_t value;
+	uint32_t reserved;
+};
+
+struct drover_agent_error {
+	int32_t code;                           /* negative errno */
+	uint32_t text_len;
+	char text[DROVER_AGENT_TEXT_MAX];       /* only @text_len of them are sent */
+};
+
+enum drover_agent_type {
+	DROVER_AGENT_NONE,
+#define AGENT_MSG(name, nr, from, reply, lo, hi, fdlo, fdhi, doc) DROVER_AGENT_##name = (nr),
+#include "guest/agent.def"
+#undef AGENT_MSG
+	DROVER_AGENT_TYPE_COUNT
+};
+
+enum drover_agent_side { DROVER_AGENT_FROM_D, DROVER_AGENT_FROM_V };
+
+/** struct drover_agent_rule - a row of agent.def */
+struct drover_agent_rule {
+	const char *name;
+	enum drover_agent_side from;
+	enum drover_agent_type reply;
+	uint32_t len_min, len_max;
+	unsigned int fds_min, fds_max;
+	const char *doc;
+};
+
+/* NULL for a type that is not in the table. */
+const struct drover_agent_rule *drover_agent_rule(unsigned int type);
+
+/**
+ * struct drover_agent_msg - one received message
+ * @hdr: checked against the table
+ * @body: zeroed behind hdr.len
+ * @fd: owned by the message until drover_agent_msg_deinit(); take with TAKE_FD
+ */
+struct drover_agent_msg {
+	struct drover_agent_hdr hdr;
+	union {
+		struct drover_agent_hello hello;
+		struct drover_agent_hello_ack hello_ack;
+		struct drover_agent_ram_get ram_get;
+		struct drover_agent_ram ram;
+		struct drover_agent_track track;
+		struct drover_agent_owner owner;
+		struct drover_agent_len len;
+		struct drover_agent_value value;
+		struct drover_agent_error error;
+		uint8_t bytes[DROVER_AGENT_BODY_MAX + 1];
+	} body;
+	int fd[DROVER_AGENT_FDS_MAX];
+	unsigned int nfds;
+};
+
+void drover_agent_msg_init(struct drover_agent_msg *m);
+/* Closes the descriptors nobody took. */
+void drover_agent_msg_deinit(struct drover_agent_msg *m);
+
+/* Positive condition of drover_agent_msg_recv() */
+#define DROVER_AGENT_E_MSG 1
+
+/**
+ * drover_agent_msg_recv() - take one datagram, without waiting
+ * @from: whose messages are acceptable
+ * @m: initialised; overwritten. hdr is valid also with -EPROTO and -EOPNOTSUPP when
+ *	a whole header came, else zero
+ *
+ * Return: DROVER_AGENT_E_MSG; 0 (none there); -ENOTCONN (the other end has gone);
+ * -EPROTO (broken: end the link); -EOPNOTSUPP (a type this side doesn't know). In all
+ * cases but the first no descriptor stays open.
+ */
+int drover_agent_msg_recv(int sock, enum drover_agent_side from, struct drover_agent_msg *m,
+			  struct drover_error *e);
+
+/**
+ * drover_agent_msg_send() - send one datagram
+ * @deadline: how long to wait for room; DROVER_AGENT_NOWAIT not to
+ *
+ * Return: 0, -ENOTCONN, -ETIMEDOUT, or another negative errno.
+ */
+#define DROVER_AGENT_NOWAIT 1ull
+int drover_agent_msg_send(int sock, enum drover_agent_type type, uint32_t seq, const void *body,
+			  size_t len, const int *fds, unsigned int nfds, uint64_t deadline,
+			  struct drover_error *e);
+
+/* Between the record and its form on the link. from_wire: -EPROTO for a bad one. */
+void drover_agent_owner_to_wire(const struct drover_owner_record *rec,
+				struct drover_agent_owner *ret);
+int drover_agent_owner_from_wire(const struct drover_agent_owner *o,
+				 struct drover_owner_record *ret, struct drover_error *e);
+const char *drover_owner_name(enum drover_owner_state s);
+
+#endif
