@@ -85,6 +85,7 @@ static int hand_out(const struct page_region *v, int n, uint64_t start, uint64_t
 int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_query *q,
 			uint64_t start, uint64_t len, drover_pagemap_fn *fn, void *arg)
 {
+	const struct page_region *last = p->buf;
 	uint64_t end = start + len;
 	int n, r;
 
@@ -109,10 +110,17 @@ int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_qu
 			return -errno;
 		if ((size_t)n > BUF_REGIONS || a.walk_end <= start || a.walk_end > end)
 			return -EBADMSG;
-		r = hand_out(p->buf, n, start, a.walk_end, fn, arg);
+		r = hand_out(p->buf, n, start, end, fn, arg);
 		if (r)
 			return r;
+		/*
+		 * walk_end may lie before the last region: when the kernel's own buffer
+		 * (512 regions) ran over on the way and the walk then came to its end, it
+		 * keeps the address of that overflow. Whichever is further was reached.
+		 */
 		start = a.walk_end;
+		if (n && last[n - 1].end > start)
+			start = last[n - 1].end;
 	}
 	return 0;
 }

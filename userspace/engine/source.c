@@ -82,14 +82,14 @@ static const char *const tracker_names[] = {
 static int start_tracking(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	_cleanup_free_ struct drover_track_source *src = calloc(1, sizeof(*src));
 	int r;
 
-	if (!src)
+	s->track_source = calloc(1, sizeof(*s->track_source));
+	if (!s->track_source)
 		return drover_err(e, -ENOMEM, "tracker: out of memory");
-	r = m->guest->ops->track_source(m->guest, src, e);
+	r = m->guest->ops->track_source(m->guest, s->track_source, e);
 	if (r >= 0)
-		r = drover_tracker_select(src, tracker_names[m->config.tracker], m->log,
+		r = drover_tracker_select(s->track_source, tracker_names[m->config.tracker], m->log,
 					  &s->tracker, e);
 	if (r < 0)
 		return r;
@@ -218,6 +218,7 @@ static void source_deinit(struct drover_source *s)
 	free(s->data);
 	drover_link_free(s->main);
 	drover_tracker_free(s->tracker);
+	free(s->track_source);
 	drover_limit_free(s->limit);
 	drover_closep(&s->wake_fd);
 	for (i = 0; i < s->m->ram->n; i++) {

@@ -75,6 +75,7 @@ struct round_work {
 
 struct drover_source {
 	struct drover_migration *m;
+	struct drover_track_source *track_source;       /* outlives @tracker */
 	struct drover_tracker *tracker;
 	struct drover_link *main;
 	struct drover_link **data;
