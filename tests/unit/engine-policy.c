@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "config/config.h"
 #include "tap.h"
 
 #define GB 1000000000ull
@@ -101,41 +102,41 @@ static const struct policy_row rows[] = {
 	  .why = "above" },
 	/* max-rounds, total-timeout, on-no-converge */
 	{ "a round below max-rounds", SAMPLE(.round = 9), PARAMS(.max_rounds = 10,
-	  .on_no_converge = DROVER_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
 	{ "max-rounds, cancel", SAMPLE(.round = 10), PARAMS(.max_rounds = 10,
-	  .on_no_converge = DROVER_NO_CONVERGE_CANCEL), GIVE_UP,
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), GIVE_UP,
 	  .why = "max-rounds reached after 10 rounds" },
 	{ "max-rounds, wait", SAMPLE(.round = 10), PARAMS(.max_rounds = 10), CONTINUE,
 	  .why = "above" },
 	{ "max-rounds, switchover", SAMPLE(.round = 11), PARAMS(.max_rounds = 10,
-	  .on_no_converge = DROVER_NO_CONVERGE_SWITCHOVER), SWITCHOVER, .why = "max-rounds" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_SWITCHOVER), SWITCHOVER, .why = "max-rounds" },
 	{ "max-rounds, postcopy", SAMPLE(.round = 10, .can_postcopy = true),
-	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_NO_CONVERGE_POSTCOPY), POSTCOPY,
+	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_ON_NO_CONVERGE_POSTCOPY), POSTCOPY,
 	  .why = "max-rounds" },
 	{ "max-rounds, postcopy not possible", SAMPLE(.round = 10), PARAMS(.max_rounds = 10,
-	  .on_no_converge = DROVER_NO_CONVERGE_POSTCOPY), CONTINUE, .why = "above" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_POSTCOPY), CONTINUE, .why = "above" },
 	{ "max-rounds, switchover, no ack", SAMPLE(.round = 10, .ack_pending = true),
-	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_NO_CONVERGE_SWITCHOVER), CONTINUE,
+	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_ON_NO_CONVERGE_SWITCHOVER), CONTINUE,
 	  .why = "above" },
 	{ "max-rounds, cancel, no ack", SAMPLE(.round = 10, .ack_pending = true),
-	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_NO_CONVERGE_CANCEL), GIVE_UP,
+	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), GIVE_UP,
 	  .why = "max-rounds" },
 	{ "max-rounds, but it fits", SAMPLE(.round = 10, .remaining = MB),
-	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_NO_CONVERGE_CANCEL), SWITCHOVER,
+	  PARAMS(.max_rounds = 10, .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), SWITCHOVER,
 	  .why = "within" },
 	{ "max-rounds, an unknown choice", SAMPLE(.round = 10), PARAMS(.max_rounds = 10,
 	  .on_no_converge = 77), CONTINUE, .why = "above" },
 	{ "max-rounds 1", SAMPLE(.round = 1), PARAMS(.max_rounds = 1,
-	  .on_no_converge = DROVER_NO_CONVERGE_SWITCHOVER), SWITCHOVER, .why = "max-rounds" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_SWITCHOVER), SWITCHOVER, .why = "max-rounds" },
 	{ "a second below total-timeout", SAMPLE(.elapsed_s = 59), PARAMS(.total_timeout_s = 60,
-	  .on_no_converge = DROVER_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
 	{ "total-timeout, cancel", SAMPLE(.elapsed_s = 60), PARAMS(.total_timeout_s = 60,
-	  .on_no_converge = DROVER_NO_CONVERGE_CANCEL), GIVE_UP, .why = "total-timeout" },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), GIVE_UP, .why = "total-timeout" },
 	{ "total-timeout, switchover, bandwidth unknown", SAMPLE(.elapsed_s = 60, .bandwidth = 0),
-	  PARAMS(.total_timeout_s = 60, .on_no_converge = DROVER_NO_CONVERGE_SWITCHOVER),
+	  PARAMS(.total_timeout_s = 60, .on_no_converge = DROVER_ON_NO_CONVERGE_SWITCHOVER),
 	  SWITCHOVER, .why = "total-timeout" },
 	{ "neither limit set", SAMPLE(.round = UINT64_MAX, .elapsed_s = UINT64_MAX),
-	  PARAMS(.on_no_converge = DROVER_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
+	  PARAMS(.on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), CONTINUE, .why = "above" },
 	/* postcopy */
 	{ "asked for", SAMPLE(.can_postcopy = true, .postcopy_requested = true), PARAMS(),
 	  POSTCOPY, .why = "asked for" },
@@ -215,7 +216,8 @@ static const struct policy_row rows[] = {
 	  .max_rounds = 10), THROTTLE, .why = "throttle", .next = 20 },
 	{ "gives up before it throttles", SAMPLE(.dirty_rate = 9 * GB, .round = 10,
 	  .can_throttle = true, .high_rounds = 1), PARAMS(.auto_converge = true, .max_rounds = 10,
-	  .on_no_converge = DROVER_NO_CONVERGE_CANCEL), GIVE_UP, .why = "max-rounds", .high = 1 },
+	  .on_no_converge = DROVER_ON_NO_CONVERGE_CANCEL), GIVE_UP,
+	  .why = "max-rounds", .high = 1 },
 };
 
 static void run_row(const struct policy_row *row)

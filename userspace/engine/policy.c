@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "config/config.h"
+
 #define US_PER_S UINT64_C(1000000)
 #define US_PER_MS UINT64_C(1000)
 /* Harvests with a guest that is too fast before the next step. */
@@ -78,11 +80,11 @@ static enum drover_action no_converge(const struct drover_policy_sample *s,
 				      const struct drover_policy_params *p)
 {
 	switch (p->on_no_converge) {
-	case DROVER_NO_CONVERGE_CANCEL:
+	case DROVER_ON_NO_CONVERGE_CANCEL:
 		return DROVER_ACTION_GIVE_UP;
-	case DROVER_NO_CONVERGE_SWITCHOVER:
+	case DROVER_ON_NO_CONVERGE_SWITCHOVER:
 		return s->ack_pending ? DROVER_ACTION_CONTINUE : DROVER_ACTION_SWITCHOVER;
-	case DROVER_NO_CONVERGE_POSTCOPY:
+	case DROVER_ON_NO_CONVERGE_POSTCOPY:
 		return s->ack_pending || !s->can_postcopy ? DROVER_ACTION_CONTINUE :
 							    DROVER_ACTION_POSTCOPY;
 	default:

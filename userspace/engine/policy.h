@@ -19,14 +19,6 @@ enum drover_action {
 	DROVER_ACTION_COUNT
 };
 
-/* on-no-converge; numbered as options.def lists them. */
-enum drover_no_converge {
-	DROVER_NO_CONVERGE_WAIT,
-	DROVER_NO_CONVERGE_CANCEL,
-	DROVER_NO_CONVERGE_POSTCOPY,
-	DROVER_NO_CONVERGE_SWITCHOVER,
-};
-
 /* While the guest is stopped: STATE, DIGEST and COMMIT are each answered. */
 #define DROVER_POLICY_ROUND_TRIPS 3u
 /* Expected downtime when the bandwidth is not known. */
@@ -79,7 +71,7 @@ struct drover_policy_params {
 	uint64_t avail_switchover_bandwidth;    /* bytes/s, 0: the measured one */
 	uint64_t max_rounds;                    /* 0: no limit */
 	uint64_t total_timeout_s;               /* 0: none */
-	int on_no_converge;                     /* enum drover_no_converge */
+	int on_no_converge;                     /* enum drover_opt_on_no_converge */
 	bool postcopy_from_start;
 	bool auto_converge;
 	unsigned int throttle_initial, throttle_increment, throttle_max; /* % */

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 
+#include "base/utf8.h"
 #include "wire/wire.h"
 
 int wire_len(size_t len, size_t min, size_t max, struct drover_error *e)
@@ -95,27 +96,18 @@ int wire_get_name(struct wire_get *g, const char *field, size_t n, char *ret, si
 }
 
 /*
- * Length of the character at @s: 1 to 4, or 0 when it is not UTF-8 (cut short, overlong,
- * a surrogate, past U+10FFFF) or a control character other than tab and newline. C1
- * controls (U+0080 to U+009F) count too: some terminals obey them.
+ * Length of the character at @s: 1 to 4, or 0 when it is not UTF-8 or a control character
+ * other than tab and newline. C1 controls (U+0080 to U+009F) count too: some terminals obey
+ * them.
  */
-static size_t char_len(const uint8_t *s, size_t n)
+static size_t char_len(const char *s, size_t n)
 {
-	static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t i, len = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	uint32_t c;
+	unsigned int len = drover_utf8_len(s, n);
+	uint8_t c = (uint8_t)s[0];
 
 	if (len == 1)
-		return (s[0] >= 0x20 && s[0] != 0x7f) || s[0] == '\t' || s[0] == '\n';
-	if (!len || len > n || s[0] >= 0xf8)
-		return 0;
-	c = s[0] & (0x7fu >> len);
-	for (i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || c < 0xa0)
+		return (c >= 0x20 && c != 0x7f) || c == '\t' || c == '\n';
+	if (len == 2 && c == 0xc2 && (uint8_t)s[1] < 0xa0)
 		return 0;
 	return len;
 }
@@ -130,7 +122,7 @@ int wire_text(const char *field, const char *text, size_t len, size_t max,
 	if (len && !text)
 		return drover_err(e, -EBADMSG, "%s: missing", field);
 	for (i = 0; i < len; i += k) {
-		k = char_len((const uint8_t *)text + i, len - i);
+		k = char_len(text + i, len - i);
 		if (!k)
 			return drover_err(e, -EBADMSG, "%s: byte 0x%02x at %zu is not text", field,
 					  (unsigned char)text[i], i);
@@ -143,7 +135,7 @@ void wire_put_text(struct wire_put *p, const char *text, size_t len)
 	size_t i = 0, k, room = DROVER_TEXT_MAX;
 
 	while (text && i < len) {
-		k = char_len((const uint8_t *)text + i, len - i);
+		k = char_len(text + i, len - i);
 		if ((k ? k : 1) > room)
 			return;
 		put_bytes(p, k ? text + i : "?", k ? k : 1);
