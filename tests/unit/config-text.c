@@ -23,6 +23,8 @@ static const struct {
 	{ "max-bandwidth", "1.5G", NULL }, { "max-bandwidth", "1GB", NULL },
 	{ "max-bandwidth", "G", NULL }, { "max-bandwidth", "", NULL },
 	{ "max-bandwidth", "0x10", NULL }, { "max-bandwidth", " 1", NULL },
+	{ "max-bandwidth", "1 ", NULL }, { "max-bandwidth", "1\v", NULL },
+	{ "max-bandwidth", "3e", "3458764513820540928" },
 	{ "downtime-limit", "300", "300" }, { "downtime-limit", "1K", NULL },
 	{ "multifd-channels", "9999", "9999" },
 	{ "verify", "audit", "\"audit\"" }, { "verify", "nonsense", NULL },

@@ -39,7 +39,7 @@ static int bool_text(const struct drover_option *o, const char *text, struct jso
 static int number_text(const struct drover_option *o, const char *text,
 		       struct json_object **ret, struct drover_error *e)
 {
-	static const char suffix[] = "KMGTPE";
+	static const char suffix[] = "KkMmGgTtPpEe";
 	const char *s = text, *at;
 	uint64_t v = 0, digit;
 	bool bytes = !strncmp(o->unit, "bytes", 5);
@@ -55,8 +55,8 @@ static int number_text(const struct drover_option *o, const char *text,
 	}
 	if (s == text)
 		return bad_text(o, text, expected, e);
-	if (bytes && *s && (at = strchr(suffix, *s & ~0x20))) {
-		shift = 10 * (unsigned int)(at - suffix + 1);
+	if (bytes && *s && (at = strchr(suffix, *s))) {
+		shift = 10 * (unsigned int)((at - suffix) / 2 + 1);
 		s++;
 	}
 	if (*s)
