@@ -35,6 +35,16 @@ def check(name, result, status, out=None, err=None):
     return tap.ok(good, name, result)
 
 
+def eventually(socket, pattern):
+    """Does `status` come to look like this?"""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if re.search(pattern, ctl("status", socket=socket)[1]):
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def usage():
     check("no verb", ctl(), 2, err="usage:")
     check("--help", ctl("--help"), 0, out="migrate URI")
@@ -120,7 +130,7 @@ def migration(world, a, b):
                                        socket=a), 1, err="postcopy-ram")
     uri = "unix:" + world.dir + "/w"
     check("incoming", ctl("incoming", uri, socket=b), 0)
-    check("status of a destination", ctl("status", socket=b), 0, out="(?s)inmigrate.*listening")
+    tap.ok(eventually(b, "(?s)inmigrate.*listening"), "status of a destination")
     events = subprocess.Popen([DROVERCTL, "-s", a, "events"], stdout=subprocess.PIPE, text=True)
     r = ctl("migrate", "--channel", "main=" + uri, "--channel", "data=" + uri, "--set",
             "multifd=on", "--set", "max-bandwidth=4M", "--set", "events=on", socket=a)
@@ -143,6 +153,7 @@ def migration(world, a, b):
 
 def completed(world, a, b):
     uri = "unix:" + world.dir + "/x"
+    check("watch of the destination, which has failed", ctl("watch", socket=b), 1, err="^failed")
     check("incoming again", ctl("incoming", uri, socket=b), 0)
     config = world.dir + "/config.json"
     with open(config, "w") as f:
@@ -166,9 +177,7 @@ def waiting(world, a, b):
     uri = "unix:" + world.dir + "/y"
     dest = subprocess.Popen([DROVERCTL, "-s", a, "incoming", "--wait", uri],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 10
-    while "listening" not in ctl("status", socket=a)[1] and time.monotonic() < end:
-        time.sleep(0.05)
+    eventually(a, "listening")
     check("migrate --wait back", ctl("migrate", uri, "--wait", "--set", "max-bandwidth=0",
                                      socket=b), 0, out="^completed in")
     out, err = dest.communicate(timeout=20)

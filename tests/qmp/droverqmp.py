@@ -118,6 +118,17 @@ class Client:
                 return info
             time.sleep(0.02)
 
+    def info(self, statuses, pattern, within=DEADLINE):
+        """Poll query-migrate until it matches; None, or the last answer when it does not."""
+        end = time.monotonic() + within
+        while True:
+            info = self.call("query-migrate")["return"]
+            if (not statuses or info.get("status") in statuses) and match(pattern, info):
+                return None
+            if time.monotonic() > end:
+                return info
+            time.sleep(0.02)
+
     def close(self):
         self.sock.close()
 

@@ -98,7 +98,8 @@ unsigned int progress_percent(const struct progress *p)
 {
 	if (is(p, "completed"))
 		return 100;
-	if (!p->total || p->remaining >= p->total)
+	/* Before the first round nothing is known to remain. */
+	if (!p->total || !p->round || p->remaining >= p->total)
 		return 0;
 	return (unsigned int)((double)(p->total - p->remaining) * 100 / (double)p->total);
 }

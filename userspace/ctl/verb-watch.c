@@ -153,7 +153,8 @@ int ctl_follow(struct ctl *c, bool quiet)
 			drover_err(&e, -ENOENT, "no migration has been started");
 			return ctl_fail(c, &e);
 		}
-		if (!quiet)
+		/* The verdict says the last word; --json has none. */
+		if (!quiet && (c->json || !progress_ended(&p)))
 			show(c, &v, &p, info);
 		if (progress_ended(&p))
 			return finish(c, &v, &p, info, quiet);
