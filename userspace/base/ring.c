@@ -69,7 +69,8 @@ int drover_ring_new(struct drover_ring **ret, struct drover_error *e)
 				  "kernel.io_uring_disabled or a seccomp filter?)",
 				  drover_strerror(n));
 	if (n < 0)
-		return drover_err(e, n, "io_uring: setup: %s", drover_strerror(n));
+		return drover_err(e, n, "io_uring: setup: %s%s", drover_strerror(n),
+				  n == -ENOMEM ? " (is RLIMIT_MEMLOCK too low?)" : "");
 	r->report = true;
 	*ret = TAKE_PTR(r);
 	return 0;
