@@ -201,7 +201,8 @@ static void numbers(void)
 		parse(row[i].text, &o, &e);
 		r = drover_json_get_uint64(o, "n", 0, UINT64_MAX, &n, &e);
 		tap_ok(r == row[i].r && strstr(e.msg, row[i].why) &&
-		       n == (r == 1 ? row[i].value : 7), "%s as uint64: %d %s", row[i].text, r, e.msg);
+		       n == (r == 1 ? row[i].value : 7), "%s as uint64: %d %s", row[i].text, r,
+		       e.msg);
 	}
 }
 
@@ -230,8 +231,8 @@ static void members(void)
 	tap_ok(drover_json_only(o, names + 1, &e) == -EINVAL &&
 	       !strcmp(e.msg, "Parameter 'b' is unexpected"), "%s", e.msg);
 	drover_err_clear(&e);
-	tap_ok(drover_json_missing(&e, "z") == -EINVAL && !strcmp(e.msg, "Parameter 'z' is missing"),
-	       "%s", e.msg);
+	tap_ok(drover_json_missing(&e, "z") == -EINVAL &&
+	       !strcmp(e.msg, "Parameter 'z' is missing"), "%s", e.msg);
 }
 
 /* Values and errors of a stream as one text: "V<json>;" and "E;". */
@@ -252,7 +253,8 @@ static char *run_stream(const char *in, size_t len, size_t chunk, size_t max)
 
 			if (r == DROVER_JSON_E_VALUE) {
 				strcat(out, "V");
-				strcat(out, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+				strcat(out, json_object_to_json_string_ext(o,
+					JSON_C_TO_STRING_PLAIN));
 				strcat(out, ";");
 			} else if (r < 0) {
 				strcat(out, e.code == r && e.msg[0] ? "E;" : "e;");

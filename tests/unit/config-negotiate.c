@@ -113,7 +113,7 @@ static void every_option(void)
 	drover_config_init(&c);
 	for_each_option(o) {
 		_cleanup_json_ struct json_object *d = drover_value_to_json(o, &c);
-		const char *dflt = d ? json_object_to_json_string_ext(d, JSON_C_TO_STRING_PLAIN) : "[]";
+		const char *dflt = d ? json_object_to_json_string(d) : "[]";
 		char buf[128];
 		const char *other = other_value(o, buf);
 
@@ -200,7 +200,8 @@ static void bounded(void)
 static void whole(void)
 {
 	_cleanup_json_ struct json_object *j = json("{\"multifd\": true, \"multifd-channels\": 8, "
-		"\"max-bandwidth\": 18446744073709551615, \"verify\": \"audit\", \"events\": true}");
+		"\"max-bandwidth\": 18446744073709551615, \"verify\": \"audit\", "
+		"\"events\": true}");
 	_cleanup_(drover_config_deinit) struct drover_config src;
 	_cleanup_free_ char *text = NULL;
 	struct drover_error e = DROVER_ERROR_INIT;

@@ -21,7 +21,8 @@ static void table_is_sound(void)
 		capabilities += !!(o->flags & DROVER_OPTION_CAPABILITY);
 		extensions += !!(o->flags & DROVER_OPTION_EXTENSION);
 		sound = sound && drover_option_by_name(o->name) == o && who && !(who & (who - 1)) &&
-			!strchr(o->name, '_') && o->doc[0] && o->def >= o->min && o->def <= o->max &&
+			!strchr(o->name, '_') && o->doc[0] &&
+			o->def >= o->min && o->def <= o->max &&
 			(o->type != DROVER_TYPE_ENUM || o->max == o->nvalues - 1) &&
 			(!(o->flags & DROVER_OPTION_CAPABILITY) ||
 			 (o->type == DROVER_TYPE_BOOL && !(o->flags & DROVER_OPTION_RUNTIME))) &&
@@ -119,8 +120,8 @@ static bool values(const struct drover_option *o)
 		return ok && try(o, "\"\"", 0) && try(o, "1", -EINVAL) && try(o, "[]", -EINVAL);
 	case DROVER_TYPE_STR_LIST:
 	case DROVER_TYPE_BITMAP_MAP:
-		return ok && try(o, "[]", 0) && try(o, "[1]", -EINVAL) && try(o, "[null]", -EINVAL) &&
-		       try(o, "\"a\"", -EINVAL);
+		return ok && try(o, "[]", 0) && try(o, "[1]", -EINVAL) &&
+		       try(o, "[null]", -EINVAL) && try(o, "\"a\"", -EINVAL);
 	default:
 		return ok && numbers(o) && try(o, "[]", -EINVAL);
 	}
@@ -160,8 +161,8 @@ static void set_is_atomic(void)
 		before = config_text(&c);
 		r = drover_config_set_json(&c, j, &p, &e);
 		after = config_text(&c);
-		tap_ok(r == -EINVAL && !strcmp(before, after) && p.bits[0] == 77 && p.bits[1] == 78 &&
-		       !strcmp(e.msg, row[i].message), "nothing applied: %s", e.msg);
+		tap_ok(r == -EINVAL && !strcmp(before, after) && p.bits[0] == 77 &&
+		       p.bits[1] == 78 && !strcmp(e.msg, row[i].message), "nothing applied: %s", e.msg);
 	}
 }
 
@@ -295,8 +296,10 @@ static void mappings(void)
 	} row[] = {
 		{ NODE("n0", "a0", "") "," NODE("n1", "a1", ""), "" },
 		{ NODE("n0", "a0", BITMAP("b", "c")) "," NODE("n1", "a1", BITMAP("b", "c")), "" },
-		{ NODE("n0", "a0", "") "," NODE("n0", "a1", ""), "The node name 'n0' is mapped twice" },
-		{ NODE("n0", "a0", "") "," NODE("n1", "a0", ""), "The node alias 'a0' is used twice" },
+		{ NODE("n0", "a0", "") "," NODE("n0", "a1", ""),
+		  "The node name 'n0' is mapped twice" },
+		{ NODE("n0", "a0", "") "," NODE("n1", "a0", ""),
+		  "The node alias 'a0' is used twice" },
 		{ NODE("n0", "a0", BITMAP("b", "c") "," BITMAP("b", "d")),
 		  "The bitmap 'n0'/'b' is mapped twice" },
 		{ NODE("n0", "a0", BITMAP("b", "c") "," BITMAP("d", "c")),
@@ -310,8 +313,10 @@ static void mappings(void)
 		{ "{\"node-name\": \"a\", \"alias\": \"a\", \"bitmaps\": [], \"x\": 1}",
 		  "Parameter 'x' is unexpected" },
 		{ NODE("n0", "a0", "{\"name\": \"b\"}"), "Parameter 'alias' is missing" },
-		{ NODE("n0", "a0", "{\"name\": \"b\", \"alias\": 1}"), "'alias', expected: string" },
-		{ NODE("n0", "a0", "{\"name\": \"b\", \"alias\": \"c\", \"transform\": {\"p\": 1}}"),
+		{ NODE("n0", "a0", "{\"name\": \"b\", \"alias\": 1}"),
+		  "'alias', expected: string" },
+		{ NODE("n0", "a0",
+		       "{\"name\": \"b\", \"alias\": \"c\", \"transform\": {\"p\": 1}}"),
 		  "Parameter 'p' is unexpected" },
 		{ NODE("n0", "a0",
 		       "{\"name\": \"b\", \"alias\": \"c\", \"transform\": {\"persistent\": 1}}"),

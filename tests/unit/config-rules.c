@@ -69,7 +69,8 @@ enum outcome { REFUSED, OTHER_RULE, WRONG };
 
 /* Sets the members one after the other: nothing is wrong until the last one. */
 static enum outcome in_order(const struct drover_rule *rule, const unsigned int *order,
-			     const char *const *key, struct json_object *const *value, unsigned int n)
+			     const char *const *key, struct json_object *const *value,
+			     unsigned int n)
 {
 	_cleanup_(drover_config_deinit) struct drover_config c;
 	struct drover_error want = DROVER_ERROR_INIT, e = DROVER_ERROR_INIT;

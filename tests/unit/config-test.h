@@ -75,7 +75,8 @@ static const char *other_value(const struct drover_option *o, char buf[128])
 		return "[\"program\", \"-x\"]";
 	case DROVER_TYPE_BITMAP_MAP:
 		return "[{\"node-name\": \"n\", \"alias\": \"a\", \"bitmaps\": "
-		       "[{\"name\": \"b\", \"alias\": \"c\", \"transform\": {\"persistent\": true}}]}]";
+		       "[{\"name\": \"b\", \"alias\": \"c\", "
+		       "\"transform\": {\"persistent\": true}}]}]";
 	default:
 		snprintf(buf, 128, "%llu",
 			 (unsigned long long)(o->def == o->max ? o->min : o->max));
