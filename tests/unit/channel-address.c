@@ -76,6 +76,7 @@ static const struct {
 	{ "tcp:[::1]4444", "error parsing IPv6 address" },
 	{ "tcp:[::1:4444", "error parsing IPv6 address" },
 	{ "tcp:[]:4444", "error parsing IPv6 address" },
+	{ "tcp:[127.0.0.1]:4444", "error parsing IPv6 address" },
 	{ "tcp:h:65536", "port '65536' is out of range" },
 	{ "tcp:h:99999999999999999999999", "is out of range" },
 	{ "tcp:h:1,to=0x10", "Parameter 'to' expects an integer in the range of 0..65535" },

@@ -111,7 +111,8 @@ static int parse_inet(struct drover_address *a, const char *s, struct drover_err
 	if (*s == '[') {
 		host = s + 1;
 		host_end = strchr(host, ']');
-		if (!host_end || host_end == host || host_end[1] != ':')
+		if (!host_end || host_end[1] != ':' ||
+		    !memchr(host, ':', (size_t)(host_end - host)))
 			return drover_err(e, -EINVAL, "error parsing IPv6 address '%s'", s);
 		port = host_end + 2;
 	} else {
