@@ -103,6 +103,13 @@ static const struct drover_guest_ops fake_ops = {
 	.owner_set = fake_owner_set,
 };
 
+static enum drover_owner_state owner(struct fake *f)
+{
+	DROVER_LOCK(&f->lock);
+
+	return f->record.state;
+}
+
 static void fake_init(struct fake *f, enum drover_owner_state state, uint8_t token,
 		      const char *peer)
 {
@@ -229,10 +236,10 @@ static void test_in_doubt(const char *dir)
 	tap_ok(refused(&h, cmd_migrate, MIGRATE, "in doubt"), "migrate is refused by name");
 	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, "in doubt"), "migrate-incoming, too");
 	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "too late to cancel"), "cancel as well");
-	tap_ok(h.fake.status == DROVER_GUEST_PAUSED, "the guest stays paused");
+	tap_ok(fake_status(&h.fake.guest) == DROVER_GUEST_PAUSED, "the guest stays paused");
 	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":true}", NULL) == 0 && settled(&h) &&
-	       h.fake.record.state == DROVER_OWNER_OWNED &&
-	       h.fake.status == DROVER_GUEST_RUNNING, "settle own: it runs here");
+	       owner(&h.fake) == DROVER_OWNER_OWNED &&
+	       fake_status(&h.fake.guest) == DROVER_GUEST_RUNNING, "settle own: it runs here");
 	tap_ok(told(&h) == 1, "an event tells so");
 	tap_ok(strcmp(run_state_name(&h.d), "running") == 0, "run state: running");
 	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":false}", "nothing is in doubt"),
@@ -247,8 +254,8 @@ static void test_bad_peer(void)
 	attach(&h, DROVER_OWNER_IN_DOUBT, 7, "tcp:not json");
 	tap_ok(job_in_doubt(h.d.job), "in doubt, with a peer that can't be read");
 	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":false}", NULL) == 0 && settled(&h) &&
-	       h.fake.record.state == DROVER_OWNER_RELEASED &&
-	       h.fake.status == DROVER_GUEST_PAUSED, "settle release: it stays paused");
+	       owner(&h.fake) == DROVER_OWNER_RELEASED &&
+	       fake_status(&h.fake.guest) == DROVER_GUEST_PAUSED, "settle release: it stays paused");
 	tap_ok(strcmp(run_state_name(&h.d), "postmigrate") == 0, "run state: postmigrate");
 	detach(&h);
 }
@@ -275,10 +282,10 @@ static void test_pair(const char *dir, enum drover_owner_state there, bool here,
 	attach(&a, DROVER_OWNER_IN_DOUBT, 9, peer);
 	tap_ok(b.d.job && b.d.job->settle && !job_running(b.d.job),
 	       "%s: a new daemon answers for it", what);
-	tap_ok(settled(&a) && a.fake.record.state ==
+	tap_ok(settled(&a) && owner(&a.fake) ==
 	       (here ? DROVER_OWNER_OWNED : DROVER_OWNER_RELEASED) && told(&a) == here,
 	       "%s: the guest is %s", what, here ? "the source's" : "the destination's");
-	tap_ok(b.fake.record.state == (here ? DROVER_OWNER_FENCED : DROVER_OWNER_OWNED),
+	tap_ok(owner(&b.fake) == (here ? DROVER_OWNER_FENCED : DROVER_OWNER_OWNED),
 	       "%s: the destination's record agrees", what);
 	detach(&a);
 	detach(&b);
