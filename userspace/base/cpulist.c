@@ -26,7 +26,7 @@ int drover_cpulist_parse(const char *text, struct drover_cpus *ret)
 
 	memset(&set, 0, sizeof(set));
 	while (*at) {
-		unsigned long lo, hi, i;
+		unsigned long lo = 0, hi, i;
 
 		at = parse_cpu(at, &lo);
 		hi = lo;

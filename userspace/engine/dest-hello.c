@@ -227,19 +227,26 @@ static void unclaim(struct drover_dest *d)
 	d->session = NULL;
 }
 
-static void adopt_config(struct session *x, struct drover_config *cfg)
+static int adopt_config(struct session *x, struct drover_config *cfg)
 {
 	struct drover_migration *m = x->m;
+	struct drover_config live;
+	int r = drover_config_copy(cfg, &live);
 	DROVER_LOCK(&m->lock);
 
+	if (r < 0)
+		return r;
 	drover_config_deinit(&m->config);
+	drover_config_deinit(&m->live);
 	m->config = *cfg;
+	m->live = live;
 	x->ndata = cfg->multifd ? cfg->multifd_channels : 0;
 	x->verify = cfg->verify != DROVER_VERIFY_NONE;
 	memset(&m->error, 0, sizeof(m->error));
 	m->info.nbad = 0;
 	m->info.digest[0] = '\0';
 	snprintf(m->info.peer, sizeof(m->info.peer), "%s", drover_channel_peer(x->main->ch));
+	return 0;
 }
 
 static int enter(struct session *x, struct drover_error *e)
@@ -292,11 +299,12 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 			       json_object_to_json_string_ext(no, JSON_C_TO_STRING_PLAIN));
 		goto out;
 	}
+	if (r >= 0)
+		r = adopt_config(x, &cfg);
 	if (r < 0) {
 		drover_config_deinit(&cfg);
 		goto out;
 	}
-	adopt_config(x, &cfg);
 	r = enter(x, e);
 	if (r < 0)
 		goto out;

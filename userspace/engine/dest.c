@@ -74,7 +74,7 @@ static void first_message(struct conn *c)
 	struct drover_frame f;
 	int r;
 
-	r = drover_link_poll(l, drover_deadline_ms(c->d->m->config.handshake_timeout));
+	r = drover_link_poll(l, drover_deadline_ms(c->d->handshake_timeout));
 	if (r > 0)
 		r = drover_link_recv(l, &f, &e);
 	else
@@ -137,7 +137,7 @@ static void welcome(struct drover_dest *d, struct drover_channel *ch)
 	}
 	/* What it is will be known when its first message is. */
 	drover_link_set(c->link, DROVER_ON_M | DROVER_ON_D | DROVER_ON_P, 0);
-	drover_channel_set_stall(ch, d->m->config.handshake_timeout);
+	drover_channel_set_stall(ch, d->handshake_timeout);
 	c->d = d;
 	c->stranger = true;
 	pthread_mutex_lock(&d->lock);
@@ -162,7 +162,7 @@ static int accept_one(struct drover_dest *d, struct drover_listener *l, struct d
 	struct drover_channel_opts o = {
 		.cancel = &d->m->cancel,
 		.deadline = drover_deadline_ms(ACCEPT_TICK_MS),
-		.one_way = d->m->config.one_way,
+		.one_way = d->one_way,
 		.incoming = true,
 		.fd = d->m->fd,
 		.log = d->m->log,
@@ -270,7 +270,7 @@ static int listen_on(struct drover_dest *d, const struct drover_address *a, stru
 {
 	struct drover_channel_opts o = {
 		.cancel = &d->m->cancel,
-		.one_way = d->m->config.one_way,
+		.one_way = d->one_way,
 		.incoming = true,
 		.fd = d->m->fd,
 		.log = d->m->log,
@@ -298,6 +298,8 @@ int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
 		return drover_err(e, -ENOMEM, "incoming: out of memory");
 	m->dest = d;
 	d->m = m;
+	d->handshake_timeout = m->config.handshake_timeout;
+	d->one_way = m->config.one_way;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->guest, NULL);
 	r = listen_on(d, drover_channel_list_main(m->channels), e);

@@ -89,6 +89,8 @@ struct drover_dest {
 	struct drover_migration *m;
 	struct drover_listener *listener[DEST_LISTENERS_MAX];
 	unsigned int nlisteners;
+	uint32_t handshake_timeout;     /* of the request; the session has its own config */
+	bool one_way;
 	bool one_shot;          /* the transport gives one connection and no more */
 	char address[DROVER_OWNER_PEER_MAX];    /* main's, as JSON text */
 	pthread_mutex_t guest;  /* the guest link takes one call at a time */

@@ -21,9 +21,11 @@ enum settle_word { SETTLE_NONE, SETTLE_OWN, SETTLE_RELEASE };
  * struct drover_migration - one migration of one side
  * @cancel: the bell; rung by cancel and by free
  * @state: enum drover_state; changed by compare-and-swap only
+ * @config: in force; the destination replaces it once, when it accepts a HELLO, before any
+ *	thread of that session but its first exists
  * @lock: guards everything down to @info; taken alone, never across a wait but @cond's
  * @cond: signalled when a word of the operator comes (continue, settle) or the bell rings
- * @config: in force; RUNTIME members change under @lock
+ * @live: @config with RUNTIME changes applied
  * @error: the first failure
  * @user_cancel: the bell was rung by migrate_cancel
  * @committing: COMMIT may have been sent (source) or acted on (destination): no cancel
@@ -48,10 +50,11 @@ struct drover_migration {
 	_Atomic uint64_t progress_ns;
 	uint64_t started_ns;
 	pthread_t thread;
+	struct drover_config config;
 
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	struct drover_config config;
+	struct drover_config live;
 	struct drover_error error;
 	bool user_cancel, committing, go_on;
 	enum settle_word word;

@@ -126,13 +126,13 @@ void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret)
 {
 	DROVER_LOCK(&m->lock);
 
-	ret->max_bandwidth = m->config.max_bandwidth;
-	ret->avail_switchover_bandwidth = m->config.avail_switchover_bandwidth;
-	ret->downtime_limit = m->config.downtime_limit;
-	ret->stall_timeout = m->config.stall_timeout;
-	ret->max_rounds = m->config.max_rounds;
-	ret->total_timeout = m->config.total_timeout;
-	ret->on_no_converge = (int)m->config.on_no_converge;
+	ret->max_bandwidth = m->live.max_bandwidth;
+	ret->avail_switchover_bandwidth = m->live.avail_switchover_bandwidth;
+	ret->downtime_limit = m->live.downtime_limit;
+	ret->stall_timeout = m->live.stall_timeout;
+	ret->max_rounds = m->live.max_rounds;
+	ret->total_timeout = m->live.total_timeout;
+	ret->on_no_converge = (int)m->live.on_no_converge;
 }
 
 bool drover_commit_point(struct drover_migration *m)
@@ -170,6 +170,7 @@ static void migration_destroy(struct drover_migration *m)
 		free(m->channels);
 	}
 	drover_config_deinit(&m->config);
+	drover_config_deinit(&m->live);
 	drover_closep(&m->fd);
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
@@ -200,6 +201,8 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->started_ns = drover_now_ns();
 	drover_progress(m, m->started_ns);
 	r = drover_config_copy(p->config, &m->config);
+	if (r >= 0)
+		r = drover_config_copy(p->config, &m->live);
 	if (r < 0)
 		goto fail;
 	m->channels = calloc(1, sizeof(*m->channels));
@@ -297,8 +300,8 @@ void drover_migration_set_runtime(struct drover_migration *m, const struct drove
 	if (drover_config_copy(cfg, &copy) < 0)
 		return;
 	pthread_mutex_lock(&m->lock);
-	drover_config_deinit(&m->config);
-	m->config = copy;
+	drover_config_deinit(&m->live);
+	m->live = copy;
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -322,7 +325,7 @@ int drover_migration_config(struct drover_migration *m, struct drover_config *re
 {
 	DROVER_LOCK(&m->lock);
 
-	return drover_config_copy(&m->config, ret);
+	return drover_config_copy(&m->live, ret);
 }
 
 bool drover_migration_ended(const struct drover_migration *m)

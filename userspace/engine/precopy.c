@@ -64,12 +64,16 @@ static void measure(struct drover_source *s, uint64_t t0, uint64_t drained0)
 	uint64_t now = drover_now_ns(), unsent, sent = source_sent_bytes(s, &unsent);
 	uint64_t drained = sent > unsent ? sent - unsent : 0, rate;
 
-	if (now - t0 < MIN_RATE_NS || drained <= drained0)
+	/* Short rounds are added up until they say something. */
+	s->rate_ns += now - t0;
+	s->rate_bytes += drained > drained0 ? drained - drained0 : 0;
+	if (s->rate_ns < MIN_RATE_NS || !s->rate_bytes)
 		return;
-	rate = (uint64_t)((double)(drained - drained0) * 1e9 / (double)(now - t0));
-	/* A short round says little: let it move the estimate, not make it. */
-	if (s->bandwidth && now - t0 < 50 * DROVER_NS_PER_MS)
+	rate = (uint64_t)((double)s->rate_bytes * 1e9 / (double)s->rate_ns);
+	/* And what they say moves the estimate, but does not make it. */
+	if (s->bandwidth && s->rate_ns < 50 * DROVER_NS_PER_MS)
 		rate = (s->bandwidth * 3 + rate) / 4;
+	s->rate_ns = s->rate_bytes = 0;
 	s->bandwidth = rate;
 	DROVER_STAT(s->m, bandwidth, rate);
 }

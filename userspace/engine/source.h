@@ -108,6 +108,7 @@ struct drover_source {
 	uint64_t harvest_us;    /* how long it took */
 	uint64_t dirty_rate;    /* bytes/s */
 	uint64_t bandwidth;     /* bytes/s drained, 0: not known yet */
+	uint64_t rate_ns, rate_bytes;   /* measured and not yet in it */
 	uint64_t rtt_us;
 	uint64_t state_bytes;   /* of the last save, for the estimate */
 	unsigned int throttle;
