@@ -60,6 +60,9 @@ static int ready(struct drover_channel *ch, int fd, const char *step, struct dro
 
 static void moved(struct drover_channel *ch, _Atomic uint64_t *counter, size_t n)
 {
+	/* a file goes one way only; of the others both threads come here */
+	if (ch->kind == CHANNEL_FILE)
+		ch->pos += n;
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 	atomic_store_explicit(&ch->stats.last_progress_ns, drover_now_ns(),
 			      memory_order_relaxed);
@@ -154,7 +157,6 @@ int drover_stream_sendv(struct drover_channel *ch, struct iovec *iov, unsigned i
 		/* a device that is full may say so with 0 */
 		if (res <= 0)
 			return drover_stream_fail(ch, "send", res ? (int)res : -ENOSPC, e);
-		ch->pos += (uint64_t)res;
 		moved(ch, &ch->stats.tx_bytes, (size_t)res);
 		advance(&iov, &n, (size_t)res);
 	}
@@ -217,7 +219,6 @@ int drover_stream_recvv(struct drover_channel *ch, struct iovec *iov, unsigned i
 		if (!res)
 			return closed(ch, got, min, e);
 		got += (size_t)res;
-		ch->pos += (uint64_t)res;
 		moved(ch, &ch->stats.rx_bytes, (size_t)res);
 		advance(&iov, &n, (size_t)res);
 	}
