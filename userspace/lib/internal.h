@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_LIB_INTERNAL_H
+#define DROVER_LIB_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "config/ram.h"
+#include "engine/guest.h"
+#include "guest/agent-proto.h"
+#include "lib/drover.h"
+
+/**
+ * struct drover_agent - the VMM's end of an agent link
+ * @ram: host is the VMM's own mapping
+ * @epoll_fd: what the VMM polls: the listener and the connection
+ * @conn_fd: the one droverd that is attached; -EBADF: none
+ * @conn_pid: its pid
+ * @greeted: HELLO has been answered
+ * @bye: droverd left in order
+ * @told: the run state droverd was told last
+ * @record: the ownership record; it outlives every connection
+ * @running: the vCPUs run
+ * @link_paused: it was a PAUSE or PREPARE over the link that stopped the guest, so
+ *	that a link that closes may start it again
+ * @state_ok: the VMM holds a complete guest: its own, or RAM and loaded device state
+ * @throttled, @logging: what to undo when the link closes
+ * @answer: the reply being built
+ */
+struct drover_agent {
+	struct drover_agent_ops ops;
+	void *opaque;
+	char path[108];
+	uint8_t uuid[16];
+	bool has_uuid;
+	struct drover_ram ram;
+	int uffd, pagemap_fd;
+
+	int epoll_fd, listen_fd;
+	bool bound;
+	int conn_fd;
+	int conn_pid;
+	bool greeted, bye;
+	enum drover_run_state told;
+
+	struct drover_owner_record record;
+	bool running, link_paused, state_ok;
+	bool throttled, logging;
+
+	struct drover_agent_msg request, answer;
+};
+
+/* lib/agent-record.c: what the ownership record lets a VMM do */
+enum drover_run_state agent_run_state(const struct drover_agent *a);
+/* Check and take over a new record. 0, -EBUSY, -EPERM, -EINVAL: unchanged */
+int agent_record_set(struct drover_agent *a, const struct drover_owner_record *rec,
+		     struct drover_error *e);
+/* May this VMM become a destination? 0, or -EBUSY with the reason */
+int agent_record_prepare(const struct drover_agent *a, struct drover_error *e);
+/* The link has closed: does the guest go on here? */
+bool agent_record_resumes(const struct drover_agent *a);
+
+/* lib/agent-serve.c: one request; a negative return ends the link */
+int agent_serve(struct drover_agent *a, struct drover_agent_msg *m);
+/* Events, when droverd is attached and they are news */
+int agent_send_status(struct drover_agent *a);
+int agent_send_verdict(struct drover_agent *a);
+/* Undo what a link left behind; resume if the record says so. */
+void agent_link_closed(struct drover_agent *a);
+
+/* lib/agent-conn.c */
+void agent_conn_ready(struct drover_agent *a);
+void agent_conn_accept(struct drover_agent *a);
+void agent_conn_close(struct drover_agent *a);
+int agent_conn_listen(struct drover_agent *a, struct drover_error *e);
+
+#endif
