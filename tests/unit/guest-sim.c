@@ -96,6 +96,33 @@ static void links(void)
 	       !a.dirty && !a.zero, "defaults");
 }
 
+static void kinds(void)
+{
+	static const struct {
+		const char *link;
+		int r;
+		const char *error;
+	} bad[] = {
+		{ "", -EINVAL, "guest '': expected sim:" },
+		{ "sim", -EINVAL, "guest 'sim'" },
+		{ "xen:1", -EINVAL, "guest 'xen:1'" },
+		{ "qemu:/run/q", -EOPNOTSUPP, "'qemu:'" },
+		{ "sim:size=3", -EINVAL, "size=3" },
+	};
+	struct drover_guest *g = NULL;
+	unsigned int i;
+
+	for (i = 0; i < DROVER_ARRAY_SIZE(bad); i++) {
+		struct drover_error e = DROVER_ERROR_INIT;
+
+		tap_ok(drover_guest_open(bad[i].link, NULL, &g, &e) == bad[i].r && !g &&
+		       strstr(e.msg, bad[i].error), "'%s': %s", bad[i].link, e.msg);
+	}
+	tap_ok(drover_guest_open("sim:size=64K", NULL, &g, NULL) == 0 &&
+	       !strcmp(g->ops->name, "sim"), "sim:size=64K");
+	tap_ok(!drover_guest_free(g) && !drover_guest_free(NULL), "freed");
+}
+
 /* ---- pages ---- */
 static unsigned int distinct_bytes(const uint8_t *p)
 {
@@ -159,7 +186,7 @@ static void life(void)
 	struct drover_track_source src;
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_owner_record rec = { .state = DROVER_OWNER_IN_DOUBT };
-	uint64_t writes, i, bad = 0, sum = 0, data[64];
+	uint64_t writes, i, bad = 0, sum = 0, data[64], took = drover_now_ns();
 	double rate;
 	int fd = -1;
 
@@ -168,11 +195,12 @@ static void life(void)
 	tap_ok(g->ops->save(g, &fd, &e) == -EBUSY && g->ops->load(g, 0, NULL) == -EBUSY &&
 	       g->ops->owner_set(g, &rec, NULL) == -EBUSY, "running: %s", e.msg);
 	nap_ms(400);
+	took = drover_now_ns() - took;
 	tap_ok(g->ops->pause(g, NULL, &e) == 0 && g->ops->pause(g, NULL, &e) == 0 &&
 	       g->ops->status(g) == DROVER_GUEST_PAUSED, "pause");
 	writes = s->writes;
-	rate = (double)writes * 4096 / 0.4 / (1 << 20);
-	tap_ok(rate > 15 && rate < 60, "40 MiB/s asked for, %.1f written", rate);
+	rate = (double)writes * 4096 / ((double)took / DROVER_NS_PER_S) / (1 << 20);
+	tap_ok(rate > 4 && rate < 60, "40 MiB/s asked for, %.1f written", rate);
 	drover_datamap_read(&s->ram.block[0], data, NULL);
 	for (i = 0; i < s->npages; i++) {
 		bool has = drover_bit_test(data, i);
@@ -185,7 +213,8 @@ static void life(void)
 	}
 	tap_ok(!bad && sum == s->sum, "paused: every page is whole, the sum is right, holes are");
 	nap_ms(50);
-	tap_ok(s->writes == writes && sim_page_ok(page_at(s, 3), 7, 3), "paused: nothing is written");
+	tap_ok(s->writes == writes && sim_page_ok(page_at(s, 3), 7, 3),
+	       "paused: nothing is written");
 	drover_err_clear(&e);
 	tap_ok(g->ops->owner_set(g, &rec, NULL) == 0 && g->ops->resume(g, &e) == -EPERM,
 	       "in doubt: %s", e.msg);
@@ -414,8 +443,10 @@ static void states(void)
 		state[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 	tap_ok(!taken, "any bit flipped: refused, %s", e.msg);
-	tap_ok(load_bytes(&b->base, state, SIM_STATE_LEN + 1, &e) == -EBADMSG, "too long: %s", e.msg);
-	tap_ok(load_bytes(&c->base, state, SIM_STATE_LEN, &e) == -EBADMSG && strstr(e.msg, "2097152"),
+	tap_ok(load_bytes(&b->base, state, SIM_STATE_LEN + 1, &e) == -EBADMSG,
+	       "too long: %s", e.msg);
+	tap_ok(load_bytes(&c->base, state, SIM_STATE_LEN, &e) == -EBADMSG &&
+	       strstr(e.msg, "2097152"),
 	       "another size: %s", e.msg);
 	tap_ok(!b->loaded && b->args.seed == 1 && !b->sum, "a refused state changes nothing");
 	tap_ok(load_bytes(&b->base, state, SIM_STATE_LEN, &e) == 0 && b->args.seed == 4 &&
@@ -435,7 +466,8 @@ static void incoming(void)
 	struct drover_owner_record rec;
 
 	tap_ok(g->ops->prepare_incoming(g, NULL) == 0 &&
-	       g->ops->status(g) == DROVER_GUEST_INCOMING && g->ops->owner_get(g, &rec, NULL) == 0 &&
+	       g->ops->status(g) == DROVER_GUEST_INCOMING &&
+	       g->ops->owner_get(g, &rec, NULL) == 0 &&
 	       rec.state == DROVER_OWNER_INCOMING && g->ops->resume(g, NULL) == -EPERM,
 	       "incoming: may not run");
 	drover_datamap_read(&n->ram.block[0], data, NULL);
@@ -458,6 +490,7 @@ int main(void)
 	unsigned int i;
 
 	links();
+	kinds();
 	pages();
 	life();
 	incoming();

@@ -18,7 +18,7 @@ enum op { OP_PUNCH, OP_PUNCH_WRITE, OP_PUNCH_OWN_READ, OP_PUNCH_VMM_READ, OP_NEW
 
 /* What should be reported, and where there must be data. */
 struct shadow {
-	bool known[PAGES];              /* had data, for all the tracker knew, at the last harvest */
+	bool known[PAGES];              /* the tracker knew data there at the last harvest */
 	bool data[PAGES];
 	bool punched[PAGES];
 	bool written[PAGES];

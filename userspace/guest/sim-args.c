@@ -111,8 +111,8 @@ static int parse_part(const char *part, struct sim_args *a, unsigned int *seen,
 					  what[keys[i].type]);
 		return 0;
 	}
-	return drover_err(e, -EINVAL, "guest sim: '%s': expected size=, dirty=, seed=, hot=, zero=, "
-			  "prefault= or poison=", part);
+	return drover_err(e, -EINVAL, "guest sim: '%s': expected size=, dirty=, seed=, hot=, "
+			  "zero=, prefault= or poison=", part);
 }
 
 int sim_args_check(const struct sim_args *a, struct drover_error *e)

@@ -165,7 +165,8 @@ struct json_object *sim_check_json(struct drover_sim *s)
 		snprintf(first, sizeof(first), "%s:%llu", s->ram.block[0].name,
 			 (unsigned long long)atomic_load(&c->first_bad));
 	o = json_object_new_object();
-	json_object_object_add(o, "verdict", json_object_new_string(names[atomic_load(&c->verdict)]));
+	json_object_object_add(o, "verdict",
+			       json_object_new_string(names[atomic_load(&c->verdict)]));
 	json_object_object_add(o, "pages-checked", json_object_new_uint64(atomic_load(&c->pages)));
 	json_object_object_add(o, "bad-pages", json_object_new_uint64(bad));
 	json_object_object_add(o, "first-bad-page", json_object_new_string(first));

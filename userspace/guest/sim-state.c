@@ -102,8 +102,8 @@ int sim_state_load(struct drover_sim *s, int fd, struct drover_error *e)
 	if (r < 0)
 		return r;
 	if (get64(b + AT_SIZE) != a.size)
-		return drover_err(e, -EBADMSG, "guest sim: load: the state is of a guest of %llu bytes, "
-				  "this one has %llu", (unsigned long long)get64(b + AT_SIZE),
+		return drover_err(e, -EBADMSG, "guest sim: load: the state is of a guest of %llu "
+				  "bytes, this one has %llu", (unsigned long long)get64(b + AT_SIZE),
 				  (unsigned long long)a.size);
 	if (get64(b + AT_ZERO) > 100)
 		return refuse(e, "zero is out of range");

@@ -82,7 +82,8 @@ static int probe_async(const struct drover_track_source *src, struct drover_page
 	r = drover_pagemap_scan(p, &check_async, base, DROVER_PAGE_SIZE, ignore, NULL);
 	drover_uffd_unregister(src->uffd, base, DROVER_PAGE_SIZE);
 	if (r == -EPERM)
-		return refuse(why, len, "the VMM's userfaultfd was made without UFFD_FEATURE_WP_ASYNC");
+		return refuse(why, len,
+			      "the VMM's userfaultfd was made without UFFD_FEATURE_WP_ASYNC");
 	if (r < 0)
 		return refuse(why, len, "PAGEMAP_SCAN of the VMM's memory: %s", drover_strerror(r));
 	return 1;

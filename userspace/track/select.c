@@ -64,8 +64,8 @@ static int refused(const struct choice *c, const char *what, struct drover_error
 
 	for (i = 0; i < TABLE_LEN && at < sizeof(all); i++)
 		if (!c->usable[i])
-			at += (size_t)snprintf(all + at, sizeof(all) - at, "%s%s: %s", at ? "; " : "",
-					       table[i]->name, c->why[i]);
+			at += (size_t)snprintf(all + at, sizeof(all) - at, "%s%s: %s",
+					       at ? "; " : "", table[i]->name, c->why[i]);
 	return drover_err(e, -EOPNOTSUPP, "%s: %s", what, all);
 }
 
@@ -95,7 +95,8 @@ static int choose(struct choice *c, const char *want, struct drover_error *e)
 	if (i == TABLE_LEN)
 		return drover_err(e, -EINVAL, "tracker: there is no tracker '%s'", want);
 	if (!c->usable[i])
-		return drover_err(e, -EOPNOTSUPP, "tracker %s: cannot be used: %s", want, c->why[i]);
+		return drover_err(e, -EOPNOTSUPP, "tracker %s: cannot be used: %s", want,
+				  c->why[i]);
 	c->taken[i] = true;
 	if (!table[i]->vcpu_only)
 		return 0;
@@ -132,7 +133,8 @@ static void report(struct drover_tracker *t, const struct choice *c, const struc
 	unsigned int i;
 
 	for (i = 0; i < TABLE_LEN; i++) {
-		const char *verdict = c->taken[i] ? "used" : c->usable[i] ? "not needed" : "refused";
+		const char *verdict = c->taken[i] ? "used" :
+			c->usable[i] ? "not needed" : "refused";
 		const char *text = c->taken[i] ? table[i]->guarantee : c->usable[i] ?
 			"a better one is used" : c->why[i];
 

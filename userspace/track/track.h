@@ -81,6 +81,7 @@ struct drover_tracker;
 
 /**
  * drover_tracker_select() - choose, without arming anything
+ * @src: copied; what its members point to outlives the tracker
  * @want: value of the `tracker` option ("auto", "pagemap-scan", ...)
  *
  * auto takes the best complete combination: kmod; pagemap-scan, with kvm-log beside it
@@ -99,7 +100,9 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e);
  * drover_tracker_harvest() - OR all trackers' news, holes included, into maps[block]
  *
  * Holes: a page that was punched since the last harvest is reported dirty; the
- * caller learns that it is a hole from drover_tracker_data().
+ * caller learns that it is a hole from drover_tracker_data(). A page that was punched
+ * and allocated again by a read is reported too. Reads of @ram's host mappings by other
+ * threads may go on meanwhile. Cost of an idle guest: about 2 ms a GiB.
  */
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
 			   struct drover_error *e);
