@@ -150,6 +150,7 @@ static void attach(struct host *h, enum drover_owner_state state, uint8_t token,
 	h->d.guest = &h->fake.guest;
 	loop_init(&h->d.loop, NULL);
 	loop_timer_init(&h->d.loop, &h->d.settle_retry, retry, &h->d, NULL);
+	loop_timer_init(&h->d.loop, &h->d.check_poll, guest_check_look, &h->d, NULL);
 	event_queue_init(&h->d.events, NULL);
 	drover_config_init(&h->d.settings);
 	owner_attach(&h->d);
@@ -161,6 +162,7 @@ static void detach(struct host *h)
 	drover_config_deinit(&h->d.settings);
 	event_queue_deinit(&h->d.events);
 	loop_timer_deinit(&h->d.settle_retry);
+	loop_timer_deinit(&h->d.check_poll);
 	loop_deinit(&h->d.loop);
 	fake_deinit(&h->fake);
 }

@@ -119,6 +119,7 @@ static void guest_ready(void *opaque, uint32_t events)
 
 	(void)events;
 	d->guest->ops->watch(d->guest);
+	guest_check_look(d);
 	if (d->guest->ops->status(d->guest) != DROVER_GUEST_GONE)
 		return;
 	drover_logf(&d->log, DROVER_LOG_ERR, "guest: its VMM is gone");
@@ -176,6 +177,8 @@ static int open_loop(struct droverd *d, struct drover_error *e)
 		r = loop_timer_init(&d->loop, &d->settle_retry, settle_retry, d, e);
 	if (r >= 0)
 		r = loop_timer_init(&d->loop, &d->quit_poll, quit_poll, d, e);
+	if (r >= 0)
+		r = loop_timer_init(&d->loop, &d->check_poll, guest_check_look, d, e);
 	if (r >= 0)
 		r = event_queue_init(&d->events, e);
 	if (r >= 0)
@@ -241,6 +244,7 @@ void droverd_deinit(struct droverd *d)
 		drover_config_deinit(&d->settings);
 	loop_timer_deinit(&d->settle_retry);
 	loop_timer_deinit(&d->quit_poll);
+	loop_timer_deinit(&d->check_poll);
 	loop_remove(&d->events_src);
 	if (d->events.fd >= 0)
 		event_queue_deinit(&d->events);

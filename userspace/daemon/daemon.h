@@ -59,6 +59,8 @@ struct job {
  * @job: NULL before the first migration
  * @last: query-migrate of a job that is gone and was not replaced, or NULL
  * @released: the guest was handed over to another host
+ * @checking: the guest has moved here and its verdict is not final yet
+ * @check_poll: armed while it is asked for
  * @settle_retry: armed while the recorded address could not be listened on
  * @quit_poll: armed while quit waits for an audit
  * @quit_deadline: absolute; 0: no quit asked for
@@ -81,7 +83,8 @@ struct droverd {
 	struct job *job;
 	struct json_object *last;
 	bool released;
-	struct loop_timer settle_retry, quit_poll;
+	bool checking;
+	struct loop_timer settle_retry, quit_poll, check_poll;
 	uint64_t quit_deadline;
 	int exit_status;
 };
@@ -121,6 +124,11 @@ int job_start(struct droverd *d, const struct drover_migration_params *p, bool e
 void job_free(struct droverd *d);
 /* owner.c: what the guest's record asks for at start-up (and after a failed start). */
 void owner_attach(struct droverd *d);
+
+/* guest-check.c: DROVER_CHECK, once the guest's verdict on its move is final. */
+void guest_check_begin(struct droverd *d);
+void guest_check_look(void *opaque);
+void guest_check_end(struct droverd *d);
 
 /* info.c: query-migrate */
 struct json_object *info_build(struct droverd *d);

@@ -108,6 +108,12 @@ static void log_event(struct droverd *d, const struct queued_event *qe)
 			    qe->ev.owned ? "runs here" : "was handed over");
 }
 
+static void maybe_check_guest(struct droverd *d, const struct queued_event *qe)
+{
+	if (qe->ev.type == DROVER_EVENT_RESUME && d->job && d->job->side == DROVER_SIDE_DEST)
+		guest_check_begin(d);
+}
+
 /* A destination that was told to end with its migration's failure. */
 static void maybe_exit_on_error(struct droverd *d, const struct queued_event *qe)
 {
@@ -145,6 +151,7 @@ void events_ready(void *opaque, uint32_t events)
 	while ((qe = event_queue_pop(&d->events))) {
 		log_event(d, qe);
 		emit(d, qe);
+		maybe_check_guest(d, qe);
 		maybe_exit_on_error(d, qe);
 		free(qe);
 	}

@@ -39,6 +39,7 @@ static void retire(struct droverd *d)
 	d->last = info_build(d);
 	if (j->side == DROVER_SIDE_SOURCE)
 		d->released = drover_migration_state(j->m) == DROVER_STATE_COMPLETED;
+	guest_check_end(d);
 	d->job = NULL;
 	j->m = drover_migration_free(j->m);
 	free(j);
