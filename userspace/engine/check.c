@@ -91,6 +91,10 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 
 	if (r < 0)
 		return r;
+	if (p->config->x_ignore_shared && p->side == DROVER_SIDE_DEST &&
+	    !p->guest->ops->prepare_shared)
+		return drover_err(e, -EOPNOTSUPP,
+				  "x-ignore-shared: this guest link cannot keep its memory");
 	drover_engine_have(p->guest, &have);
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }

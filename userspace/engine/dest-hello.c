@@ -287,6 +287,9 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	match_blocks(x, h, no);
 	if (r == 0)
 		match_uuid(x, h, &cfg, no);
+	if (r == 0 && cfg.x_ignore_shared && !x->d->shared_ram)
+		refuse(no, "x-ignore-shared",
+		       "it must be given to migrate-incoming too: this side has emptied its memory");
 	n = json_object_array_length(no);
 	if (!n)
 		r = drover_place_new(x->m->ram, cfg.verify != DROVER_VERIFY_NONE, &x->place, e);

@@ -194,9 +194,7 @@ static void reset_guest(struct session *x)
 	int r;
 
 	dest_fence(x->d, x->token);
-	pthread_mutex_lock(&x->d->guest);
-	r = m->guest->ops->prepare_incoming(m->guest, &e);
-	pthread_mutex_unlock(&x->d->guest);
+	r = dest_prepare_guest(x->d, &e);
 	if (r >= 0)
 		r = dest_record(x->d, DROVER_OWNER_FENCED, x->token, &e);
 	if (r < 0)

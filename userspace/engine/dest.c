@@ -231,11 +231,13 @@ static void publish_addresses(struct drover_dest *d)
 	json_object_put(arr);
 }
 
-static int prepare_guest(struct drover_dest *d, struct drover_error *e)
+int dest_prepare_guest(struct drover_dest *d, struct drover_error *e)
 {
+	struct drover_guest *g = d->m->guest;
 	DROVER_LOCK(&d->guest);
 
-	return d->m->guest->ops->prepare_incoming(d->m->guest, e);
+	/* RAM that the source runs on must not be emptied under it. */
+	return d->shared_ram ? g->ops->prepare_shared(g, e) : g->ops->prepare_incoming(g, e);
 }
 
 void *drover_dest_main(void *arg)
@@ -243,7 +245,7 @@ void *drover_dest_main(void *arg)
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_migration *m = arg;
 	struct drover_dest *d = m->dest;
-	int r = m->settle ? 0 : prepare_guest(d, &e);
+	int r = m->settle ? 0 : dest_prepare_guest(d, &e);
 
 	if (r < 0) {
 		drover_err_prefix(&e, "prepare the guest: ");
@@ -300,6 +302,7 @@ int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
 	d->m = m;
 	d->handshake_timeout = m->config.handshake_timeout;
 	d->one_way = m->config.one_way;
+	d->shared_ram = m->config.x_ignore_shared;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->guest, NULL);
 	r = listen_on(d, drover_channel_list_main(m->channels), e);

@@ -91,6 +91,7 @@ struct drover_dest {
 	unsigned int nlisteners;
 	uint32_t handshake_timeout;     /* of the request; the session has its own config */
 	bool one_way;
+	bool shared_ram;        /* x-ignore-shared: the RAM is not ours to empty */
 	bool one_shot;          /* the transport gives one connection and no more */
 	char address[DROVER_OWNER_PEER_MAX];    /* main's, as JSON text */
 	pthread_mutex_t guest;  /* the guest link takes one call at a time */
@@ -104,6 +105,7 @@ struct drover_dest {
 };
 
 /* dest.c */
+int dest_prepare_guest(struct drover_dest *d, struct drover_error *e);
 void dest_refuse(struct drover_dest *d, const char *why);
 int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
 		struct drover_error *e);

@@ -78,6 +78,8 @@ enum drover_run_state {
  * @owner_set: change the record; on return the VMM holds it
  * @prepare_incoming: stop, empty the RAM (punch), forget the old state; the record
  *	becomes INCOMING with a zero token. Refused for a running agent guest
+ * @prepare_shared: as prepare_incoming, but the RAM is the source's too (x-ignore-shared)
+ *	and stays as it is; NULL: this link cannot
  * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
  * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a
  *	self-checking guest can check itself; may be NULL
@@ -103,6 +105,7 @@ struct drover_guest_ops {
 	int (*owner_set)(struct drover_guest *g, const struct drover_owner_record *rec,
 			 struct drover_error *e);
 	int (*prepare_incoming)(struct drover_guest *g, struct drover_error *e);
+	int (*prepare_shared)(struct drover_guest *g, struct drover_error *e);
 	int (*throttle)(struct drover_guest *g, unsigned int percent, struct drover_error *e);
 	void (*resumed)(struct drover_guest *g);
 	int (*watch_fd)(struct drover_guest *g);
