@@ -8,11 +8,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cancel.h"
@@ -269,6 +275,43 @@ static void test_zerocopy(void)
 	rx = drover_ring_free(rx);
 }
 
+/* Where io_uring is switched off, people must read how to switch it on. */
+static int denied_child(int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_ring *r;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		return 77;
+	if (drover_ring_new(&r, &e) != -err)
+		return 1;
+	tap_diag("%s", e.msg);
+	return !strstr(e.msg, "kernel.io_uring_disabled") || !strstr(e.msg, "seccomp");
+}
+
+static void test_denied(int err)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (!pid)
+		_exit(denied_child(err));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		tap_skip("this kernel has no seccomp filters");
+	else
+		tap_ok(!status, "a kernel without io_uring is named as the cause (errno %d)", err);
+}
+
 int main(void)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
@@ -283,6 +326,8 @@ int main(void)
 	test_bells(r);
 	test_threads();
 	test_zerocopy();
+	test_denied(EPERM);
+	test_denied(ENOSYS);
 	tap_ok(!drover_ring_free(r), "a ring is freed");
 	return tap_done();
 }

@@ -44,7 +44,8 @@ struct drover_address {
 			char *port;             /* a string, as in QAPI; may be a service name */
 			uint16_t to;            /* last port tried when listening, 0: only port */
 			enum drover_tristate numeric, ipv4, ipv6, keep_alive, mptcp;
-			uint32_t keep_alive_count, keep_alive_idle, keep_alive_interval; /* 0: unset */
+			uint32_t keep_alive_count, keep_alive_idle; /* 0: unset */
+			uint32_t keep_alive_interval;
 		} inet;                         /* also rdma */
 		struct {
 			char *path;

@@ -72,7 +72,12 @@ int drover_channel_connect(const struct drover_address *a, const struct drover_c
 int drover_channel_from_fd(int fd, const char *name, const struct drover_channel_opts *o,
 			   struct drover_channel **ret, struct drover_error *e);
 
-/** drover_channel_free() - close; waits for outstanding zero-copy notifications. NULL is fine. Returns NULL */
+/**
+ * drover_channel_free() - close, without losing what was sent
+ *
+ * Waits for outstanding zero-copy notifications (at most some seconds); a channel that was
+ * shut down, cancelled or broken is torn down at once. NULL is fine. Returns NULL.
+ */
 struct drover_channel *drover_channel_free(struct drover_channel *ch);
 
 /**
@@ -126,11 +131,14 @@ int drover_channel_poll_in(struct drover_channel *ch, uint64_t deadline);
 void drover_channel_shutdown(struct drover_channel *ch);
 /* No more bytes will be sent: the peer reads EOF after what is under way. */
 int drover_channel_finish(struct drover_channel *ch, struct drover_error *e);
-/* fdatasync for file transports, nothing elsewhere. */
+/*
+ * What was sent is safe: fdatasync for files; for a one-way command, after _finish(), wait
+ * (at most stall_ms) until it has exited with status 0. Nothing elsewhere.
+ */
 int drover_channel_sync(struct drover_channel *ch, struct drover_error *e);
 
 void drover_channel_set_stall(struct drover_channel *ch, uint32_t stall_ms);
-void drover_channel_set_name(struct drover_channel *ch, const char *name); /* "main", "data/1": for messages */
+void drover_channel_set_name(struct drover_channel *ch, const char *name); /* for messages */
 const char *drover_channel_name(const struct drover_channel *ch);
 unsigned int drover_channel_offers(const struct drover_channel *ch);
 struct drover_channel_stats *drover_channel_stats(struct drover_channel *ch);
@@ -138,7 +146,11 @@ struct drover_channel_stats *drover_channel_stats(struct drover_channel *ch);
 uint64_t drover_channel_unsent(const struct drover_channel *ch);
 /* Who is at the other end, for messages and records ("127.0.0.1:4444"). */
 const char *drover_channel_peer(const struct drover_channel *ch);
-/* Forget the bell: used when a channel must outlive the migration's cancel (settling). */
+/*
+ * Another bell, or none: used when a channel must outlive the migration's cancel (settling).
+ * An operation under way in another thread keeps the bell it began with: the old one must
+ * live until that has returned.
+ */
 void drover_channel_set_cancel(struct drover_channel *ch, struct drover_cancel *c);
 
 struct drover_listener;

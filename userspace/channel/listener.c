@@ -164,7 +164,8 @@ static int take_one(struct drover_listener *l, const struct drover_channel_opts 
 		    struct drover_channel **ret, struct drover_error *e)
 {
 	if (!l->one)
-		return drover_err(e, -ENOENT, "accept: the only channel of this transport is taken");
+		return drover_err(e, -ENOENT, "accept: the only channel of this transport "
+				  "is taken");
 	drover_channel_set_cancel(l->one, o->cancel);
 	drover_channel_set_stall(l->one, o->stall_ms);
 	*ret = TAKE_PTR(l->one);

@@ -61,9 +61,11 @@ static void *answer(void *arg)
 
 static int failed(int rc, int err, const struct drover_address *a, struct drover_error *e)
 {
-	return drover_err(e, rc == EAI_SYSTEM && err ? -err : rc == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH,
-			  "address resolution failed for %s:%s: %s", a->u.inet.host,
-			  a->u.inet.port, rc == EAI_SYSTEM ? drover_strerror(err) : gai_strerror(rc));
+	bool system = rc == EAI_SYSTEM && err;
+	int r = system ? -err : rc == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH;
+
+	return drover_err(e, r, "address resolution failed for %s:%s: %s", a->u.inet.host,
+			  a->u.inet.port, system ? drover_strerror(err) : gai_strerror(rc));
 }
 
 static int start(struct question *q, struct drover_error *e)
