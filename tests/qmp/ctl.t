@@ -190,6 +190,20 @@ def waiting(world, a, b):
     check("continue, out of place", ctl("continue", socket=a), 1, err="expected state")
 
 
+def no_end(world):
+    """A guest that writes faster than is sent."""
+    a = world.start("busy", "sim:size=16M,dirty=64M").path
+    b = world.start("calm", "sim:size=16M").path
+    uri = "unix:" + world.dir + "/z"
+    check("incoming", ctl("incoming", uri, socket=b), 0)
+    check("migrate", ctl("migrate", uri, "--set", "max-bandwidth=16M", "--set",
+                         "downtime-limit=1", socket=a), 0)
+    tap.ok(eventually(a, "will not converge: the guest writes .* raise max-bandwidth"),
+           "a migration without end is told so", ctl("status", socket=a))
+    check("set while it runs", ctl("set", "downtime-limit=100000", "max-bandwidth=0", socket=a), 0)
+    check("lets it end", ctl("watch", socket=a), 0, out="^completed")
+
+
 def ending(a, b):
     r = ctl("quit", "--json", socket=a)
     tap.ok(r[0] == 0 and json.loads(r[1]) == {}, "quit", r)
@@ -201,7 +215,7 @@ with World() as w:
     sa = w.start("a", "sim:size=64M,seed=3").path
     sb = w.start("b", "sim:size=64M").path
     for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),
-                       (waiting, (w, sa, sb)), (ending, (sa, sb))):
+                       (waiting, (w, sa, sb)), (no_end, (w,)), (ending, (sa, sb))):
         try:
             part(*args)
         except (OSError, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as e:

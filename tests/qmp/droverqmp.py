@@ -134,13 +134,13 @@ class Client:
 
 
 class Daemon:
-    def __init__(self, directory, name, guest, *args, pass_fds=(), env=None):
+    def __init__(self, directory, name, guest, *args, **popen):
         self.path = os.path.join(directory, name + ".qmp")
         self.log = os.path.join(directory, name + ".log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [DROVERD, "--qmp", "unix:" + self.path, "--guest", guest, *args],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds, env=env)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **popen)
         end = time.monotonic() + DEADLINE
         while not os.path.exists(self.path):
             if self.process.poll() is not None or time.monotonic() > end:

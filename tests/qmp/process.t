@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """droverd as a process: command line, exit status, signals, inherited descriptors."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -127,6 +128,70 @@ def quit_while_running(world):
     tap.ok(b.stop() == 0, "the incoming side ends, too")
 
 
+def turned_away(path):
+    """Connect; is the connection closed without a greeting?"""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10)
+    s.connect(path)
+    try:
+        return s, not s.recv(1)
+    except ConnectionResetError:
+        return s, True
+
+
+def crowd(world):
+    """More clients than sessions, and than descriptors."""
+    d = Daemon(world.dir, "many", "sim:size=16M")
+    first = d.client()
+    socks = [turned_away(d.path) for _ in range(70)]
+    refused = [away for _, away in socks]
+    tap.ok(refused == [False] * 63 + [True] * 7, "64 clients at once, no more", refused)
+    tap.ok("return" in first.call("query-status"), "the first one is served")
+    for s, _ in socks:
+        s.close()
+    tap.ok("return" in d.client().call("query-status"), "room again once they have gone")
+    tap.ok(d.stop() == 0, "status 0")
+    d = Daemon(world.dir, "few", "sim:size=16M",
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    first = d.client()
+    socks = [turned_away(d.path) for _ in range(45)]
+    tap.ok(socks[-1][1], "out of descriptors: clients are turned away")
+
+    def cpu():
+        with open(f"/proc/{d.process.pid}/stat") as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    before = cpu()
+    time.sleep(0.5)
+    tap.ok(cpu() - before < 20 and "return" in first.call("query-status"),
+           "and the daemon neither spins nor stops serving")
+    for s, _ in socks:
+        s.close()
+    tap.ok(d.stop() == 0, "status 0")
+
+
+STRANGER = """
+import os, socket, sys
+os.setgid(65534); os.setuid(65534)
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.settimeout(10)
+sys.exit(0 if s.recv(1) == b"" else 1)
+"""
+
+
+def strangers(world):
+    """Another user is refused also where the file's mode would let him in."""
+    if os.geteuid() != 0:
+        return
+    d = Daemon(world.dir, "guarded", "sim:size=16M")
+    os.chmod(world.dir, 0o755)
+    os.chmod(d.path, 0o666)
+    p = subprocess.run(["/usr/bin/python3", "-c", STRANGER, d.path], timeout=20)
+    tap.ok(p.returncode == 0, "another user's connection is closed without a greeting")
+    tap.ok("uid 65534: refused" in d.text(), "and logged", d.text())
+    tap.ok(d.stop() == 0, "status 0")
+
+
 def inherited(world):
     left, right = socket.socketpair()
     a = Daemon(world.dir, "fa", "sim:size=16M", pass_fds=[left.fileno()])
@@ -148,7 +213,7 @@ def inherited(world):
 
 
 with World() as w:
-    for part in (command_line, config_file, signals, quit_while_running, inherited):
+    for part in (command_line, config_file, signals, quit_while_running, crowd, strangers, inherited):
         try:
             part(w)
         except (OSError, RuntimeError, KeyError, TypeError, subprocess.TimeoutExpired) as e:

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -114,6 +115,17 @@ static int parse_command_line(int argc, char **argv, struct droverd_opts *o)
 	return -1;
 }
 
+/* A channel takes several descriptors, and there may be 257 of them. */
+static void raise_fd_limit(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+}
+
 int main(int argc, char **argv)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
@@ -123,6 +135,7 @@ int main(int argc, char **argv)
 
 	/* First of all: what is open now was inherited. */
 	fd_table_init(&d.fds);
+	raise_fd_limit();
 	r = parse_command_line(argc, argv, &opts);
 	if (r >= 0)
 		return r;

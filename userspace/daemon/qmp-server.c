@@ -8,6 +8,7 @@
 #include "daemon/qmp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,21 @@ static bool peer_allowed(int fd, const struct drover_log *log)
 	return false;
 }
 
+/*
+ * Out of descriptors: the listening socket would stay readable for ever. Give up the one
+ * kept for this, take the connection, and close it.
+ */
+static void turn_away(struct qmp_server *s)
+{
+	int fd;
+
+	drover_closep(&s->spare_fd);
+	fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+	drover_closep(&fd);
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	drover_logf(s->log, DROVER_LOG_WARNING, "qmp: out of file descriptors: a client refused");
+}
+
 static void accept_ready(void *opaque, uint32_t events)
 {
 	struct qmp_server *s = opaque;
@@ -57,6 +73,8 @@ static void accept_ready(void *opaque, uint32_t events)
 
 	(void)events;
 	fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		turn_away(s);
 	if (fd < 0 || !peer_allowed(fd, s->log))
 		return;
 	if (s->nsessions >= QMP_SESSIONS_MAX) {
@@ -119,7 +137,7 @@ int qmp_server_open(struct qmp_server *s, const char *address, struct drover_err
 	struct stat st;
 	int r;
 
-	s->fd = -EBADF;
+	s->fd = s->spare_fd = -EBADF;
 	r = socket_address(address, &sun, e);
 	if (r < 0)
 		return r;
@@ -139,6 +157,7 @@ int qmp_server_open(struct qmp_server *s, const char *address, struct drover_err
 		return drover_err(e, -ENOMEM, "qmp: out of memory");
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	r = loop_add(s->loop, &s->src, fd, EPOLLIN, accept_ready, s, e);
 	if (r < 0)
 		return r;
@@ -162,6 +181,7 @@ void qmp_server_close(struct qmp_server *s)
 	loop_remove(&s->src);
 	unlink_own(s);
 	drover_closep(&s->fd);
+	drover_closep(&s->spare_fd);
 	qmp_server_enter(s);
 	for (c = s->sessions; c; c = qmp_session_next(c)) {
 		qmp_session_flush(c, deadline);

@@ -86,6 +86,7 @@ bool qmp_arg_bool(const struct qmp_call *call, const char *name, bool dflt);
  * @dev, @ino: of the socket we made, so that no successor's is removed
  * @commands: the table, @ncommands rows
  * @opaque: for struct qmp_call
+ * @spare_fd: given up to turn a client away when descriptors have run out
  * @sessions: list of clients
  * @depth: > 0 while sessions are being walked; the dead are freed at 0
  */
@@ -95,7 +96,7 @@ struct qmp_server {
 	const struct qmp_command *commands;
 	size_t ncommands;
 	void *opaque;
-	int fd;
+	int fd, spare_fd;
 	struct loop_source src;
 	char *path;
 	uint64_t dev, ino;
