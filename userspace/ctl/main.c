@@ -38,7 +38,10 @@ static const struct ctl_verb verbs[] = {
 	{ "quit", "", 0, 0, 0, verb_quit, "end the daemon" },
 };
 
-enum { OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_VERSION, OPT_HELP };
+enum {
+	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_VERSION,
+	OPT_HELP
+};
 
 /* @verb: the CTL_OPT_* bit of an option that not every verb takes */
 static const struct {

@@ -179,7 +179,8 @@ void progress_hint(const struct progress *p, char *buf, size_t size)
 
 	*buf = '\0';
 	if (p->in_doubt)
-		snprintf(buf, size, "in doubt: the guest may have been handed over; see 'droverctl settle'");
+		snprintf(buf, size,
+			 "in doubt: the guest may have been handed over; see 'droverctl settle'");
 	else if (is(p, "pre-switchover"))
 		snprintf(buf, size, "waiting for 'droverctl continue'");
 	else if (is(p, "active") && p->source && diverges(p))

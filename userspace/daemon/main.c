@@ -36,13 +36,15 @@ static const struct {
 
 static void usage(FILE *f)
 {
+	char left[40];
 	size_t i;
 
 	fprintf(f, "usage: droverd --qmp unix:PATH --guest LINK [OPTION]...\n");
-	for (i = 0; i < NOPTIONS; i++)
-		fprintf(f, "  --%s%s%-*s %s\n", options[i].name, options[i].arg ? " " : "",
-			(int)(24 - strlen(options[i].name)), options[i].arg ? options[i].arg : "",
-			options[i].help);
+	for (i = 0; i < NOPTIONS; i++) {
+		snprintf(left, sizeof(left), "--%s %s", options[i].name,
+			 options[i].arg ? options[i].arg : "");
+		fprintf(f, "  %-24s %s\n", left, options[i].help);
+	}
 }
 
 static void long_options(struct option ret[NOPTIONS + 1])
