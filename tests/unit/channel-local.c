@@ -287,6 +287,7 @@ static void test_exec_argv(void)
 int main(void)
 {
 	char dir[] = "/tmp/drover-test-XXXXXX";
+	unsigned int fds = open_fds();
 
 	if (!mkdtemp(dir)) {
 		tap_ok(false, "mkdtemp");
@@ -298,5 +299,6 @@ int main(void)
 	test_exec_ends();
 	test_exec_argv();
 	tap_ok(!rmdir(dir), "nothing is left behind");
+	tap_ok(open_fds() == fds, "no descriptor is left open: %u, %u before", open_fds(), fds);
 	return tap_done();
 }

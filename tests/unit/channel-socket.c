@@ -275,6 +275,7 @@ static void test_others(void)
 int main(void)
 {
 	char dir[] = "/tmp/drover-test-XXXXXX";
+	unsigned int fds = open_fds();
 
 	if (!mkdtemp(dir)) {
 		tap_ok(false, "mkdtemp");
@@ -290,5 +291,6 @@ int main(void)
 	test_abstract();
 	test_others();
 	tap_ok(!rmdir(dir), "nothing is left behind");
+	tap_ok(open_fds() == fds, "no descriptor is left open: %u, %u before", open_fds(), fds);
 	return tap_done();
 }

@@ -21,7 +21,9 @@ int drover_stream_fail(struct drover_channel *ch, const char *step, int r,
 {
 	bool shut = atomic_load(&ch->shut);
 
-	atomic_store(&ch->broke, true);
+	/* a cancelled channel may live on with another bell */
+	if (r != -ECANCELED)
+		atomic_store(&ch->broke, true);
 	if (r == -ECANCELED)
 		return drover_err(e, r, "channel %s: %s: cancelled", ch->name, step);
 	if (r == -ESHUTDOWN || (shut && (r == -EPIPE || r == -ECONNRESET)))
