@@ -185,8 +185,9 @@ static void fail(struct drover_source *s, int r, const struct drover_error *e)
 	drover_state_set(m, from, cancelled ? DROVER_STATE_CANCELLING : DROVER_STATE_FAILING);
 	if (!cancelled)
 		drover_fail(m, e);
-	stop_tracking(s);
+	/* First the guest: an armed tracker blocks nobody, and disarming takes its time. */
 	source_resume_guest(s);
+	stop_tracking(s);
 	part(s, r, cancelled ? "the migration was cancelled" : e->msg);
 	drover_state_set(m, drover_state_get(m),
 			 cancelled ? DROVER_STATE_CANCELLED : DROVER_STATE_FAILED);
