@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * drover-vmm: what a VMM needs to be migrated by droverd, and a guest that notices if
+ * anything went wrong. The main thread owns the machine and the agent; libdrover's
+ * callbacks are the whole of the integration. Exit status 0, 1 failed, 2 usage, 77 no KVM.
+ */
+#include "vmm/vmm.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+#define EXIT_SKIP 77
+
+/* ---- libdrover's callbacks ---- */
+
+static int cb_pause(void *opaque, struct drover_text *why)
+{
+	struct vm *vm = opaque;
+
+	vm_stop(vm);
+	return foreign_write(vm, why);
+}
+
+static int cb_resume(void *opaque, struct drover_text *why)
+{
+	(void)why;
+	vm_go(opaque);
+	return 0;
+}
+
+static int cb_save(void *opaque, int fd, struct drover_text *why)
+{
+	return state_save(opaque, fd, why);
+}
+
+static int cb_load(void *opaque, int fd, uint64_t len, struct drover_text *why)
+{
+	return state_load(opaque, fd, len, why);
+}
+
+/* The guest is stopped already: libdrover prepares no running one. */
+static int cb_prepare(void *opaque, struct drover_text *why)
+{
+	struct vm *vm = opaque;
+
+	(void)why;
+	pthread_mutex_lock(&vm->lock);
+	memset(&vm->v, 0, sizeof(vm->v));
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+static int cb_throttle(void *opaque, unsigned int percent, struct drover_text *why)
+{
+	struct vm *vm = opaque;
+
+	(void)why;
+	pthread_mutex_lock(&vm->lock);
+	vm->throttle = percent;
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+static int cb_check(void *opaque, char *json, size_t size)
+{
+	check_json(opaque, json, size);
+	return 0;
+}
+
+static int cb_log_start(void *opaque, struct drover_text *why)
+{
+	return log_start(opaque, why);
+}
+
+static int cb_log_sync(void *opaque, uint64_t *const *maps, struct drover_text *why)
+{
+	return log_sync(opaque, maps, why);
+}
+
+static int cb_log_stop(void *opaque, struct drover_text *why)
+{
+	return log_stop(opaque, why);
+}
+
+static void cb_note(void *opaque, const char *text)
+{
+	(void)opaque;
+	fprintf(stderr, "drover-vmm: %s\n", text);
+}
+
+static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_text *why)
+{
+	struct drover_agent_ops ops = {
+		.size = sizeof(ops), .pause = cb_pause, .resume = cb_resume, .save = cb_save,
+		.load = cb_load, .prepare = cb_prepare, .throttle = cb_throttle,
+		.check = cb_check, .note = cb_note,
+	};
+	uint64_t uuid[2] = { vm->opts.seed * MIX_1, MIX_2 };
+	struct drover_agent_opts opts = {
+		.size = sizeof(opts), .path = vm->opts.agent, .ops = &ops, .opaque = vm,
+		.uuid = (uint8_t *)uuid,
+		.flags = vm->opts.incoming ? DROVER_AGENT_OPT_INCOMING : 0,
+	};
+	unsigned int i;
+	int r;
+
+	if (vm->opts.log || vm->opts.ring) {
+		ops.log_start = cb_log_start;
+		ops.log_sync = cb_log_sync;
+		ops.log_stop = cb_log_stop;
+	}
+	r = drover_agent_new(&opts, ret, why);
+	for (i = 0; i < SLOTS && r >= 0; i++) {
+		struct drover_agent_ram_opts ram = {
+			.size = sizeof(ram), .name = vm->slot[i].name, .gpa = vm->slot[i].gpa,
+			.len = vm->slot[i].len, .host = vm->slot[i].host, .fd = vm->slot[i].fd,
+		};
+
+		r = drover_agent_add_ram(*ret, &ram, why);
+	}
+	return r < 0 ? r : drover_agent_listen(*ret, why);
+}
+
+/* ---- options ---- */
+
+static const struct {
+	const char *name, *arg, *help;
+} options[] = {
+	{ "agent", "PATH", "UNIX socket for droverd (agent:PATH); required" },
+	{ "mem", "SIZE", "guest RAM, 8M to 64G in steps of 2M; default 256M" },
+	{ "dirty", "RATE", "bytes the guest rewrites a second, in whole pages; default 50M" },
+	{ "seed", "N", "content of the RAM, and the guest's uuid; default 1" },
+	{ "incoming", NULL, "start as a destination" },
+	{ "balloon", "on|off", "the guest gives up pages and takes them back; default on" },
+	{ "heartbeat-file", "PATH", "append lines: vcpu, count, source or dest, time" },
+	{ "dirty-log", NULL, "offer KVM's dirty log (bitmap) to droverd" },
+	{ "dirty-ring", "BYTES", "offer KVM's dirty log as a ring a vcpu of so many bytes" },
+	{ "foreign-writer", "pwrite|process", "test: when first paused, write one page "
+	  "(ram0:160) in a way that no userspace tracker sees" },
+	{ "help", NULL, "this text" },
+	{ "version", NULL, "the version" },
+};
+
+#define NOPTIONS (sizeof(options) / sizeof(options[0]))
+
+static int usage(FILE *f)
+{
+	unsigned int i;
+
+	fprintf(f, "usage: drover-vmm --agent PATH [OPTION...]\n"
+		"A KVM guest of two vCPUs that checks itself, to be migrated by droverd.\n\n");
+	for (i = 0; i < NOPTIONS; i++)
+		fprintf(f, "  --%s%s%-*s %s\n", options[i].name, options[i].arg ? "=" : "",
+			22 - (int)strlen(options[i].name), options[i].arg ? options[i].arg : "",
+			options[i].help);
+	return f == stdout ? 0 : EXIT_USAGE;
+}
+
+static bool parse_size(const char *s, uint64_t max, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	const char *u;
+	uint64_t n;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	n = strtoull(s, &end, 0);
+	u = *end ? strchr(units, *end) : NULL;
+	if (errno || (*end && (!u || end[1])))
+		return false;
+	if (u && n > max >> 10 * (u - units + 1))
+		return false;
+	n <<= u ? 10 * (u - units + 1) : 0;
+	*ret = n;
+	return n <= max;
+}
+
+static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
+{
+	if (!strcmp(name, "agent"))
+		o->agent = arg;
+	else if (!strcmp(name, "mem"))
+		return parse_size(arg, 64ull << 30, &o->mem) && o->mem >= 8 << 20 &&
+		       o->mem % (2 << 20) == 0;
+	else if (!strcmp(name, "dirty"))
+		return parse_size(arg, 1ull << 40, &o->dirty);
+	else if (!strcmp(name, "seed"))
+		return parse_size(arg, UINT64_MAX, &o->seed);
+	else if (!strcmp(name, "incoming"))
+		o->incoming = true;
+	else if (!strcmp(name, "balloon"))
+		return (o->balloon = !strcmp(arg, "on")) || !strcmp(arg, "off");
+	else if (!strcmp(name, "heartbeat-file"))
+		o->heartbeat = arg;
+	else if (!strcmp(name, "dirty-log"))
+		o->log = true;
+	else if (!strcmp(name, "dirty-ring"))
+		return parse_size(arg, 1 << 20, &o->ring) && o->ring >= 8192 &&
+		       !(o->ring & (o->ring - 1));
+	else if (!strcmp(name, "foreign-writer"))
+		return (o->foreign = arg, !strcmp(arg, "pwrite") || !strcmp(arg, "process"));
+	return true;
+}
+
+/* -1: go on; else the exit status */
+static int parse(int argc, char **argv, struct vmm_opts *o)
+{
+	struct option longs[NOPTIONS + 1] = { 0 };
+	int c, i = 0;
+
+	for (c = 0; c < (int)NOPTIONS; c++)
+		longs[c] = (struct option){ options[c].name, options[c].arg != NULL, NULL, 1 };
+	while ((c = getopt_long(argc, argv, "", longs, &i)) != -1) {
+		if (c != 1)
+			return usage(stderr);
+		if (!strcmp(options[i].name, "help"))
+			return usage(stdout);
+		if (!strcmp(options[i].name, "version"))
+			return printf("drover-vmm %s\n", drover_version()) < 0;
+		if (!set_option(o, options[i].name, optarg)) {
+			fprintf(stderr, "drover-vmm: --%s: bad value '%s'\n", options[i].name,
+				optarg);
+			return EXIT_USAGE;
+		}
+	}
+	return optind < argc || !o->agent ? usage(stderr) : -1;
+}
+
+/* ---- main loop ---- */
+
+static void kicked(int sig)
+{
+	(void)sig;
+}
+
+static int loop(struct vm *vm, struct drover_agent *agent, int sig_fd)
+{
+	struct pollfd p[] = {
+		{ .fd = drover_agent_fd(agent), .events = POLLIN },
+		{ .fd = vm->notify_fd, .events = POLLIN },
+		{ .fd = sig_fd, .events = POLLIN },
+	};
+	uint64_t n;
+	int r = 0;
+
+	while (r >= 0) {
+		if (poll(p, 3, -1) < 0 && errno != EINTR)
+			return -errno;
+		if (p[2].revents)
+			return 0;
+		if (p[1].revents && read(vm->notify_fd, &n, sizeof(n)) == sizeof(n))
+			drover_agent_verdict_changed(agent);
+		if (p[0].revents)
+			r = drover_agent_dispatch(agent);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct vmm_opts opts = { .mem = 256ull << 20, .dirty = 50ull << 20, .seed = 1,
+				 .balloon = true };
+	struct sigaction sa = { .sa_handler = kicked };
+	struct drover_text why = { "" };
+	struct drover_agent *agent = NULL;
+	struct vm vm;
+	sigset_t set;
+	int r = parse(argc, argv, &opts);
+
+	if (r >= 0)
+		return r;
+	/* The kick must have a handler, or the kernel takes it for the end of the process. */
+	sigaction(SIGUSR1, &sa, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	r = vm_new(&vm, &opts, &why);
+	if (r >= 0)
+		r = agent_new(&vm, &agent, &why);
+	if (r >= 0) {
+		if (!opts.incoming)
+			vm_go(&vm);
+		printf("drover-vmm: ready on %s\n", opts.agent);
+		fflush(stdout);
+		r = loop(&vm, agent, signalfd(-1, &set, SFD_CLOEXEC));
+		if (r < 0)
+			vm_err(&why, r, "agent");
+	}
+	if (r < 0)
+		fprintf(stderr, "drover-vmm: %s\n", why.text);
+	drover_agent_free(agent);
+	vm_free(&vm);
+	return r == -EOPNOTSUPP ? EXIT_SKIP : r < 0;
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * vCPU threads: run, exit, park. The kick signal is blocked except inside KVM_RUN, so a
+ * kick is never lost; an exit is completed (with immediate_exit) before a vCPU counts as
+ * parked, so that its registers are whole when they are saved.
+ */
+#include "vmm/vmm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+
+#define TICK_NS 4000000ull              /* a heartbeat */
+#define BACKLOG_NS 100000000ull         /* what a late vCPU makes up for */
+
+void vm_wait(struct vm *vm, uint64_t deadline)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(deadline / 1000000000ull),
+		.tv_nsec = (long)(deadline % 1000000000ull),
+	};
+
+	if (deadline)
+		pthread_cond_timedwait(&vm->cond, &vm->lock, &ts);
+	else
+		pthread_cond_wait(&vm->cond, &vm->lock);
+}
+
+void vm_soft_wait(struct vm *vm)
+{
+	if (!vm->soft || vm->stop || vm->quit)
+		return;
+	vm->soft_parked++;
+	pthread_cond_broadcast(&vm->cond);
+	while (vm->soft && !vm->stop && !vm->quit)
+		vm_wait(vm, 0);
+	vm->soft_parked--;
+}
+
+/* Finish the instruction that exited, without entering the guest again. */
+static void complete(struct vcpu *v)
+{
+	v->run->immediate_exit = 1;
+	ioctl(v->fd, KVM_RUN, 0);
+	v->run->immediate_exit = 0;
+}
+
+bool vm_park(struct vm *vm, struct vcpu *v)
+{
+	DROVER_LOCK(&vm->lock);
+
+	if (vm->stop && !vm->quit && v) {
+		pthread_mutex_unlock(&vm->lock);
+		complete(v);
+		pthread_mutex_lock(&vm->lock);
+	}
+	if (vm->stop && !vm->quit) {
+		vm->parked++;
+		pthread_cond_broadcast(&vm->cond);
+		while (vm->stop && !vm->quit)
+			vm_wait(vm, 0);
+		vm->parked--;
+		pthread_cond_broadcast(&vm->cond);
+	}
+	return !vm->quit;
+}
+
+void vm_stop(struct vm *vm)
+{
+	unsigned int i;
+	DROVER_LOCK(&vm->lock);
+
+	vm->stop = true;
+	pthread_cond_broadcast(&vm->cond);
+	for (i = 0; i < VCPUS; i++)
+		pthread_kill(vm->vcpu[i].thread, SIGUSR1);
+	while (vm->parked < PARKERS || vm->checking)
+		vm_wait(vm, 0);
+}
+
+void vm_go(struct vm *vm)
+{
+	DROVER_LOCK(&vm->lock);
+
+	vm->stop = false;
+	pthread_cond_broadcast(&vm->cond);
+	/* Those that wake late must not be counted by the next stop. */
+	while (vm->parked && !vm->quit)
+		vm_wait(vm, 0);
+}
+
+/* How many pages before the next heartbeat; sleeps until it is due. */
+static uint32_t pace(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	uint64_t now = now_ns(), rate, took, due;
+	DROVER_LOCK(&vm->lock);
+
+	if (!v->tick || now - v->tick > BACKLOG_NS)
+		v->tick = now > TICK_NS ? now - TICK_NS : now;
+	took = now - v->tick;
+	due = v->tick + TICK_NS;
+	if (took > TICK_NS && vm->throttle)
+		due = now + took * vm->throttle / (100 - vm->throttle);
+	while (!vm->stop && !vm->quit && now_ns() < due) {
+		vm_soft_wait(vm);
+		if (!vm->stop && !vm->quit)
+			vm_wait(vm, due);
+	}
+	vm_soft_wait(vm);
+	if (vm->stop || vm->quit)
+		return 0;
+	now = now_ns();
+	rate = vm->dev.dirty / 4096 / VCPUS * (100 - vm->throttle) / 100;
+	took = now - v->tick < BACKLOG_NS ? now - v->tick : BACKLOG_NS;
+	v->tick = now;
+	v->left += rate * took;
+	took = v->left / 1000000000ull;
+	v->left %= 1000000000ull;
+	return (uint32_t)took;
+}
+
+static void payload_error(struct vcpu *v, uint32_t code)
+{
+	struct kvm_regs r = { 0 };
+
+	ioctl(v->fd, KVM_GET_REGS, &r);
+	if (code == PAYLOAD_E_PAGE)
+		check_fail(v->vm, "ram0", r.rsi, "vcpu %u found old content when it wrote",
+			   v->index);
+	else
+		check_fail(v->vm, NULL, 0, "vcpu %u: a register changed: rip 0x%llx, %llu writes",
+			   v->index, (unsigned long long)r.rip, (unsigned long long)r.r14);
+}
+
+static void port(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	uint32_t value = 0;
+
+	if (run->io.direction == KVM_EXIT_IO_IN) {
+		value = run->io.port == PORT_PACE ? pace(v) : ~0u;
+		memcpy(data, &value, run->io.size <= 4 ? run->io.size : 4);
+		return;
+	}
+	memcpy(&value, data, run->io.size <= 4 ? run->io.size : 4);
+	if (run->io.port == PORT_HEART)
+		check_beat(v, value);
+	else if (run->io.port == PORT_BALLOON)
+		balloon(v->vm, value);
+	else if (run->io.port == PORT_ERROR)
+		payload_error(v, value);
+}
+
+static void died(struct vcpu *v, const char *what, unsigned int detail)
+{
+	struct kvm_regs r = { 0 };
+
+	ioctl(v->fd, KVM_GET_REGS, &r);
+	v->dead = true;
+	check_fail(v->vm, NULL, 0, "vcpu %u died: %s %u, rip 0x%llx", v->index, what, detail,
+		   (unsigned long long)r.rip);
+}
+
+static void step(struct vcpu *v)
+{
+	struct timespec none = { 0, 0 };
+	sigset_t kick;
+
+	if (ioctl(v->fd, KVM_RUN, 0) < 0) {
+		if (errno != EINTR && errno != EAGAIN)
+			died(v, "KVM_RUN: errno", (unsigned int)errno);
+		sigemptyset(&kick);
+		sigaddset(&kick, SIGUSR1);
+		while (sigtimedwait(&kick, NULL, &none) > 0)
+			;
+		return;
+	}
+	if (v->run->exit_reason == KVM_EXIT_IO)
+		port(v);
+	else if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL)
+		log_collect(v->vm);
+	else if (v->run->exit_reason != KVM_EXIT_INTR)
+		died(v, "KVM exit", v->run->exit_reason);
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *v = arg;
+	struct vm *vm = v->vm;
+	uint64_t blocked = ~(1ull << (SIGUSR1 - 1));
+	union {
+		struct kvm_signal_mask m;
+		uint8_t room[sizeof(struct kvm_signal_mask) + 8];
+	} mask = { .m.len = 8 };
+
+	memcpy(mask.room + sizeof(mask.m), &blocked, 8);
+	ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask);
+	while (vm_park(vm, v)) {
+		if (!v->dead) {
+			step(v);
+			continue;
+		}
+		/* Nothing runs here any more, but whoever stops us must not wait in vain. */
+		pthread_mutex_lock(&vm->lock);
+		while (!vm->stop && !vm->quit) {
+			vm_soft_wait(vm);
+			if (!vm->stop && !vm->quit)
+				vm_wait(vm, 0);
+		}
+		pthread_mutex_unlock(&vm->lock);
+	}
+	return NULL;
+}
+
+int vm_start_threads(struct vm *vm, struct drover_text *why)
+{
+	sigset_t block, old;
+	int r = 0;
+
+	sigfillset(&block);
+	pthread_sigmask(SIG_BLOCK, &block, &old);
+	while (!r && vm->threads < VCPUS + 2) {
+		unsigned int i = vm->threads;
+
+		if (i < VCPUS)
+			r = pthread_create(&vm->vcpu[i].thread, NULL, vcpu_thread, &vm->vcpu[i]);
+		else if (i == VCPUS)
+			r = pthread_create(&vm->device, NULL, device_thread, vm);
+		else
+			r = pthread_create(&vm->checker, NULL, check_thread, vm);
+		if (!r)
+			vm->threads++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r ? vm_err(why, -r, "thread") : 0;
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A KVM machine: guest RAM in sealed memfds, two vCPUs, no devices but ports. vm_free()
+ * accepts what a failed vm_new() left. Everything hangs off struct vm; main.c owns it.
+ */
+#include "vmm/vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+
+#define CPUID_MAX 256u
+#define MSRS_MAX 1024u
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* @r is a negative errno, whose meaning is appended. */
+int vm_err(struct drover_text *why, int r, const char *fmt, ...)
+{
+	va_list ap;
+	size_t n;
+
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	n = strlen(why->text);
+	snprintf(why->text + n, sizeof(why->text) - n, ": %s", strerror(-r));
+	return r;
+}
+
+static int slot_new(struct slot *s, const char *name, uint64_t gpa, uint64_t len,
+		    struct drover_text *why)
+{
+	s->name = name;
+	s->gpa = gpa;
+	s->len = len;
+	s->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->fd < 0 || ftruncate(s->fd, (off_t)len) < 0 ||
+	    fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return vm_err(why, -errno, "RAM %s", name);
+	s->host = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+	if (s->host == MAP_FAILED) {
+		s->host = NULL;
+		return vm_err(why, -errno, "RAM %s: mmap", name);
+	}
+	s->log = drover_bitmap_new(len / 4096);
+	return s->log ? 0 : vm_err(why, -ENOMEM, "RAM %s: dirty log", name);
+}
+
+int vm_set_slots(struct vm *vm, uint32_t flags)
+{
+	unsigned int i;
+
+	for (i = 0; i < SLOTS; i++) {
+		struct kvm_userspace_memory_region r = {
+			.slot = i, .flags = flags, .guest_phys_addr = vm->slot[i].gpa,
+			.memory_size = vm->slot[i].len,
+			.userspace_addr = (uintptr_t)vm->slot[i].host,
+		};
+
+		if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int set_cpuid(struct vm *vm, struct vcpu *v, struct drover_text *why)
+{
+	_cleanup_free_ struct kvm_cpuid2 *c = calloc(1, sizeof(*c) +
+						     CPUID_MAX * sizeof(c->entries[0]));
+
+	if (!c)
+		return vm_err(why, -ENOMEM, "cpuid");
+	c->nent = CPUID_MAX;
+	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, c) < 0 || ioctl(v->fd, KVM_SET_CPUID2, c) < 0)
+		return vm_err(why, -errno, "vcpu %u: cpuid", v->index);
+	return 0;
+}
+
+static int vcpu_new(struct vm *vm, struct vcpu *v, unsigned int index, struct drover_text *why)
+{
+	int len = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	void *p;
+
+	v->vm = vm;
+	v->index = index;
+	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, index);
+	if (v->fd < 0 || len < (int)sizeof(*v->run))
+		return vm_err(why, -EOPNOTSUPP, "/dev/kvm: create vcpu %u: %s", index,
+			      strerror(errno));
+	p = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (p == MAP_FAILED)
+		return vm_err(why, -errno, "vcpu %u: mmap", index);
+	v->run = p;
+	if (vm->opts.ring) {
+		p = mmap(NULL, vm->opts.ring, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+			 KVM_DIRTY_LOG_PAGE_OFFSET * 4096);
+		if (p == MAP_FAILED)
+			return vm_err(why, -errno, "vcpu %u: dirty ring", index);
+		v->ring = p;
+	}
+	return set_cpuid(vm, v, why);
+}
+
+/* The MSRs that this host lets be read and written back: those travel. */
+static int probe_msrs(struct vm *vm, struct drover_text *why)
+{
+	_cleanup_free_ struct kvm_msr_list *list = calloc(1, sizeof(*list) + MSRS_MAX * 4);
+	union {
+		struct kvm_msrs m;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} one;
+	unsigned int i;
+
+	vm->msrs = calloc(1, sizeof(*vm->msrs) + MSRS_MAX * sizeof(vm->msrs->entries[0]));
+	if (!list || !vm->msrs)
+		return vm_err(why, -ENOMEM, "msrs");
+	list->nmsrs = MSRS_MAX;
+	if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
+		return vm_err(why, -errno, "msr list");
+	for (i = 0; i < list->nmsrs; i++) {
+		memset(&one, 0, sizeof(one));
+		one.m.nmsrs = 1;
+		one.m.entries[0].index = list->indices[i];
+		if (ioctl(vm->vcpu[0].fd, KVM_GET_MSRS, &one) == 1 &&
+		    ioctl(vm->vcpu[0].fd, KVM_SET_MSRS, &one) == 1)
+			vm->msrs->entries[vm->msrs->nmsrs++] = one.m.entries[0];
+	}
+	return 0;
+}
+
+static int open_kvm(struct vm *vm, struct drover_text *why)
+{
+	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (vm->kvm_fd < 0)
+		return vm_err(why, -EOPNOTSUPP, "/dev/kvm: %s", strerror(errno));
+	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION ||
+	    ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) <= 0)
+		return vm_err(why, -EOPNOTSUPP, "/dev/kvm: KVM is too old");
+	vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->fd < 0)
+		return vm_err(why, -EOPNOTSUPP, "/dev/kvm: create VM: %s", strerror(errno));
+	return 0;
+}
+
+static int enable_ring(struct vm *vm, struct drover_text *why)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING, .args = { vm->opts.ring } };
+
+	if (vm->opts.ring && ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0)
+		return vm_err(why, -errno, "dirty ring of %llu bytes",
+			      (unsigned long long)vm->opts.ring);
+	return 0;
+}
+
+static void init(struct vm *vm, const struct vmm_opts *opts)
+{
+	pthread_condattr_t attr;
+	unsigned int i;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->opts = *opts;
+	vm->kvm_fd = vm->fd = vm->notify_fd = -EBADF;
+	for (i = 0; i < SLOTS; i++)
+		vm->slot[i].fd = -EBADF;
+	for (i = 0; i < VCPUS; i++)
+		vm->vcpu[i].fd = -EBADF;
+	vm->stop = true;
+	vm->dev.mem = opts->mem;
+	vm->dev.seed = opts->seed;
+	vm->dev.dirty = opts->dirty;
+	vm->dev.balloon = opts->balloon;
+	vm->dev.rng = opts->seed * MIX_2 | 1;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->log_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int vm_new(struct vm *vm, const struct vmm_opts *opts, struct drover_text *why)
+{
+	unsigned int i;
+	int r;
+
+	init(vm, opts);
+	r = open_kvm(vm, why);
+	if (r >= 0)
+		r = enable_ring(vm, why);
+	if (r >= 0)
+		r = slot_new(&vm->slot[0], "ram0", 0, opts->mem, why);
+	if (r >= 0)
+		r = slot_new(&vm->slot[1], "device", opts->mem, DEVICE_PAGES * 4096, why);
+	if (r < 0)
+		return r;
+	r = vm_set_slots(vm, 0);
+	if (r < 0)
+		return vm_err(why, r, "memory slots");
+	for (i = 0; i < VCPUS && r >= 0; i++)
+		r = vcpu_new(vm, &vm->vcpu[i], i, why);
+	if (r >= 0)
+		r = probe_msrs(vm, why);
+	if (r >= 0 && !opts->incoming) {
+		guest_fill(vm);
+		for (i = 0; i < VCPUS && r >= 0; i++)
+			r = guest_boot(vm, &vm->vcpu[i], why);
+	}
+	vm->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r >= 0 && vm->notify_fd < 0)
+		return vm_err(why, -errno, "eventfd");
+	if (r >= 0 && opts->heartbeat) {
+		vm->heartbeat = fopen(opts->heartbeat, "ae");
+		if (!vm->heartbeat)
+			return vm_err(why, -errno, "%s", opts->heartbeat);
+	}
+	return r < 0 ? r : vm_start_threads(vm, why);
+}
+
+void vm_free(struct vm *vm)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->quit = true;
+	pthread_cond_broadcast(&vm->cond);
+	pthread_mutex_unlock(&vm->lock);
+	for (i = 0; i < VCPUS && i < vm->threads; i++) {
+		pthread_kill(vm->vcpu[i].thread, SIGUSR1);
+		pthread_join(vm->vcpu[i].thread, NULL);
+	}
+	if (vm->threads > VCPUS)
+		pthread_join(vm->device, NULL);
+	if (vm->threads > VCPUS + 1)
+		pthread_join(vm->checker, NULL);
+	/* vCPU mappings and memory go with the process. */
+	for (i = 0; i < VCPUS; i++)
+		drover_closep(&vm->vcpu[i].fd);
+	drover_closep(&vm->fd);
+	drover_closep(&vm->kvm_fd);
+	drover_closep(&vm->notify_fd);
+	for (i = 0; i < SLOTS; i++) {
+		drover_closep(&vm->slot[i].fd);
+		free(vm->slot[i].log);
+	}
+	free(vm->msrs);
+	if (vm->heartbeat)
+		fclose(vm->heartbeat);
+}
