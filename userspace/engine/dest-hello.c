@@ -278,12 +278,14 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	struct json_object *no = json_object_new_array(), *yes;
 	uint64_t features = h->features & DROVER_HELLO_DIGEST;
 	struct drover_config cfg;
+	bool cfg_ok;
 	size_t n;
 	int r;
 
 	r = match_config(x, h, &cfg, &no, e);
 	if (r < 0)
 		goto out;
+	cfg_ok = r == 0;
 	match_blocks(x, h, no);
 	if (r == 0)
 		match_uuid(x, h, &cfg, no);
@@ -296,6 +298,8 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	if (r >= 0)
 		r = read_ranges(x, l, !n, e);
 	if (n) {
+		if (cfg_ok)
+			drover_config_deinit(&cfg);
 		if (r >= 0 && !x->one_way)
 			answer(l, DROVER_ACK_REFUSED, no, features, NULL);
 		r = drover_err(e, -ECONNREFUSED, "handshake refused: %s",

@@ -179,8 +179,7 @@ static int refused(const struct drover_msg_hello_ack *a, struct drover_error *e)
 	return drover_err(e, -ECONNREFUSED, "handshake refused by the destination: %s", text);
 }
 
-static int accepted(struct drover_source *s, const struct drover_msg_hello_ack *a,
-		    struct drover_error *e)
+static int accepted(const struct drover_msg_hello_ack *a, struct drover_error *e)
 {
 	struct json_object *o = NULL;
 	int r;
@@ -192,7 +191,6 @@ static int accepted(struct drover_source *s, const struct drover_msg_hello_ack *
 	if (r < 0)
 		return drover_err_prefix(e, "HELLO_ACK: "), r;
 	json_object_put(o);
-	s->m->info.digest[0] = '\0';
 	return 0;
 }
 
@@ -227,7 +225,7 @@ static int wait_hello_ack(struct drover_source *s, uint64_t deadline, struct dro
 	r = drover_hello_ack_decode(s->main->body, f.body_len, &a, e);
 	if (r < 0)
 		return drover_link_bad(s->main, e), r;
-	return a.status == DROVER_ACK_OK ? accepted(s, &a, e) : refused(&a, e);
+	return a.status == DROVER_ACK_OK ? accepted(&a, e) : refused(&a, e);
 }
 
 static int attach(struct drover_source *s, unsigned int i, uint64_t deadline,

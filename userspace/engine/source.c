@@ -146,13 +146,17 @@ static void zero_copy_text(struct drover_source *s)
 /* Tell the peer, if it still listens, and end all channels. */
 static void part(struct drover_source *s, int r, const char *text)
 {
+	struct drover_error error;
+	bool idle = !s->nsenders || s->multifd || senders_round_over(s, &error);
 	unsigned int i;
 
 	for (i = 0; i < s->ndata; i++)
 		if (s->data[i])
 			drover_channel_shutdown(s->data[i]->ch);
+	if (!idle)      /* main itself carries pages and may be stuck in one */
+		drover_channel_shutdown(s->main->ch);
 	senders_stop(s);
-	if (s->main && r < 0 && !s->one_way) {
+	if (s->main && r < 0 && !s->one_way && idle) {
 		drover_channel_set_cancel(s->main->ch, NULL);
 		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
 		drover_link_fail(s->main, r, text);
@@ -185,10 +189,13 @@ static void fail(struct drover_source *s, int r, const struct drover_error *e)
 	drover_state_set(m, from, cancelled ? DROVER_STATE_CANCELLING : DROVER_STATE_FAILING);
 	if (!cancelled)
 		drover_fail(m, e);
-	/* First the guest: an armed tracker blocks nobody, and disarming takes its time. */
+	/*
+	 * First the guest: an armed tracker blocks nobody, and disarming takes its time.
+	 * Senders read the tracker's maps, so they end before it does.
+	 */
 	source_resume_guest(s);
-	stop_tracking(s);
 	part(s, r, cancelled ? "the migration was cancelled" : e->msg);
+	stop_tracking(s);
 	drover_state_set(m, drover_state_get(m),
 			 cancelled ? DROVER_STATE_CANCELLED : DROVER_STATE_FAILED);
 }
@@ -245,8 +252,8 @@ static void run(struct drover_source *s, struct drover_error *e)
 	if (s->main)
 		source_tick(s);
 	if (r == 1) {
-		stop_tracking(s);
 		part(s, 0, NULL);
+		stop_tracking(s);
 		source_settle(s, s->paused);
 		return;
 	}
