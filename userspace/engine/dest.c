@@ -23,6 +23,7 @@ void dest_refuse(struct drover_dest *d, const char *why)
 	DROVER_LOCK(&d->lock);
 
 	drover_debug(d->m->log, "connection dropped: %s", why);
+	snprintf(d->refused, sizeof(d->refused), "%s", why);
 	DROVER_STAT(d->m, refused_connections,
 		    drover_stat_get(&d->m->stats.refused_connections) + 1);
 }
@@ -211,7 +212,7 @@ static void one_shot(struct drover_dest *d)
 	reap(d, true);
 	/* Not even a session came of it. */
 	if (drover_state_get(d->m) == DROVER_STATE_SETUP) {
-		drover_err(&e, -EPROTO, "incoming: the stream is not a drover migration");
+		drover_err(&e, -EPROTO, "incoming: %.1000s", d->refused);
 		drover_fail(d->m, &e);
 		drover_state_set(d->m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(d->m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);

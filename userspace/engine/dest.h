@@ -100,6 +100,7 @@ struct drover_dest {
 	unsigned int strangers;
 	struct session *session;
 	bool completed;
+	char refused[DROVER_ERR_MAX];           /* why the last connection was dropped */
 	uint8_t fenced[DEST_FENCED_MAX][DROVER_TOKEN_LEN];
 	unsigned int nfenced;
 };

@@ -328,6 +328,8 @@ int source_connect(struct drover_source *s, struct drover_error *e)
 	remember_peer(s);
 	if (!s->one_way && !(drover_channel_offers(s->main->ch) & DROVER_TRANSPORT_TWOWAY))
 		s->one_way = true;
+	/* HELLO says what is so, also where the transport implied it. */
+	s->m->config.one_way = s->one_way;
 	r = send_hello(s, e);
 	if (r >= 0)
 		r = send_ranges(s, e);
