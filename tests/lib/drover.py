@@ -260,9 +260,6 @@ class World:
     def sims(self, a="sim:size=64M,dirty=20M", b="sim:size=64M"):
         return self.daemon("a", a), self.daemon("b", b)
 
-    def forget(self, p):
-        self.started.remove(p)
-
     def end(self):
         """{name: exit status} of all that ran."""
         # daemons before the VMMs they serve
@@ -270,6 +267,13 @@ class World:
         self.logs = {p.name: p.text() for p in self.started}
         self.started = []
         return statuses
+
+    def over(self):
+        """End all that runs, early; the next may be started."""
+        statuses = self.end()
+        bad = {n: s for n, s in statuses.items() if s != 0}
+        if bad:
+            raise RuntimeError(f"exit statuses {bad}: {self.logs}")
 
     def __enter__(self):
         return self
