@@ -167,8 +167,10 @@ struct json_object *info_build(struct droverd *d)
 	if (j && !(j->settle && j->side == DROVER_SIDE_DEST) &&
 	    drover_migration_state(j->m) != DROVER_STATE_NONE)
 		o = of_job(j);
-	else
-		return d->last ? json_object_get(d->last) : json_object_new_object();
+	else if (d->last)
+		return json_object_get(d->last);
+	else    /* a new daemon knows no migration, but its guest may know one */
+		o = json_object_new_object();
 	check = ops->check ? ops->check(d->guest) : NULL;
 	if (check)
 		json_object_object_add(o, "guest-check", check);
