@@ -6,9 +6,11 @@ client, "back": to it), a byte offset in that direction, and what happens there:
   cut    both ends are closed; bytes before the offset have been forwarded
   stall  nothing is forwarded any more in either direction, and nothing closed
   flip   one bit of that byte is inverted
+Without faults it can stand for a long way: `delay` seconds for what goes back.
 """
 import socket
 import threading
+import time
 
 
 class Fault:
@@ -22,8 +24,9 @@ class Fault:
 
 
 class Proxy:
-    def __init__(self, port, *faults):
+    def __init__(self, port, *faults, delay=0):
         self.target, self.faults = ("127.0.0.1", port), list(faults)
+        self.delay = delay
         self.lock = threading.Lock()
         self.count = {}                 # (connection, direction) -> bytes forwarded
         self.data = {}                  # the same -> the first bytes, as they came
@@ -75,6 +78,8 @@ class Proxy:
             if self.stalled.is_set():
                 self.closing.wait()
                 break
+            if self.delay and direction == "back":
+                time.sleep(self.delay)
             try:
                 dst.sendall(data)
             except OSError:
