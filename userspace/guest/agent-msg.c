@@ -130,9 +130,13 @@ int drover_agent_msg_recv(int sock, enum drover_agent_side from, struct drover_a
 	drover_agent_msg_init(m);
 	iov[0] = (struct iovec){ &m->hdr, sizeof(m->hdr) };
 	iov[1] = (struct iovec){ &m->body, DROVER_AGENT_BODY_MAX };
+	/*
+	 * An end that closes before it has read everything leaves a reset, told once and
+	 * before what it had sent: the reason it gave is still to come.
+	 */
 	do
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n <= 0)
