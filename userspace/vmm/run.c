@@ -39,7 +39,6 @@ void vm_soft_wait(struct vm *vm)
 	while (vm->soft && !vm->stop && !vm->quit)
 		vm_wait(vm, 0);
 	vm->soft_parked--;
-	pthread_cond_broadcast(&vm->cond);
 	/* The sweep waits for everybody to be gone before it calls again. */
 	pthread_cond_broadcast(&vm->cond);
 }
