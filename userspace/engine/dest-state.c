@@ -244,7 +244,8 @@ int session_released(struct session *x, size_t len, struct drover_error *e)
 		return drover_link_bad(x->main, e), r;
 	if (!x->committed || memcmp(t.token, x->token, sizeof(x->token)))
 		return drover_err(e, -EBADMSG, "RELEASED: not now");
-	dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL);
+	if (dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL) >= 0)
+		atomic_store(&x->d->released, true);
 	return 1;
 }
 

@@ -183,7 +183,8 @@ static void accept_loop(struct drover_dest *d)
 	struct pollfd p[DEST_LISTENERS_MAX + 1];
 	unsigned int i;
 
-	while (!drover_cancelled(&d->m->cancel)) {
+	/* Who has let go for good has nothing left to ask. */
+	while (!drover_cancelled(&d->m->cancel) && !atomic_load(&d->released)) {
 		for (i = 0; i < d->nlisteners; i++)
 			p[i] = (struct pollfd){ .fd = drover_listener_fd(d->listener[i]),
 						.events = POLLIN };
@@ -217,6 +218,16 @@ static void one_shot(struct drover_dest *d)
 		drover_state_set(d->m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(d->m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 	}
+}
+
+/* Nobody answers any more: a connection must fail now, not after handshake-timeout. */
+static void stop_listening(struct drover_dest *d)
+{
+	unsigned int i;
+
+	for (i = 0; i < d->nlisteners; i++)
+		drover_listener_free(d->listener[i]);
+	d->nlisteners = 0;
 }
 
 static void publish_addresses(struct drover_dest *d)
@@ -260,6 +271,7 @@ void *drover_dest_main(void *arg)
 		else
 			accept_loop(d);
 	}
+	stop_listening(d);
 	reap(d, true);
 	if (drover_state_get(m) == DROVER_STATE_SETUP) {
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
@@ -323,12 +335,10 @@ int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
 void drover_dest_release(struct drover_migration *m)
 {
 	struct drover_dest *d = m->dest;
-	unsigned int i;
 
 	if (!d)
 		return;
-	for (i = 0; i < d->nlisteners; i++)
-		drover_listener_free(d->listener[i]);
+	stop_listening(d);
 	pthread_mutex_destroy(&d->guest);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

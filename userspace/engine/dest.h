@@ -89,6 +89,7 @@ struct drover_dest {
 	struct drover_migration *m;
 	struct drover_listener *listener[DEST_LISTENERS_MAX];
 	unsigned int nlisteners;
+	atomic_bool released;   /* the guest is here and its source will never ask again */
 	uint32_t handshake_timeout;     /* of the request; the session has its own config */
 	bool one_way;
 	bool shared_ram;        /* x-ignore-shared: the RAM is not ours to empty */
