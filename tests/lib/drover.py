@@ -186,7 +186,8 @@ class Vmm(Process):
         super().__init__([VMM, "--agent", self.agent, "--heartbeat-file", self.heartbeat, *args],
                          os.path.join(world.dir, name + ".log"), **popen)
         end = time.monotonic() + DEADLINE
-        while not os.path.exists(self.agent):
+        # The socket's file is there before it listens.
+        while "ready on" not in self.text():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{name} did not start: {self.text()}")
             time.sleep(0.005)

@@ -17,11 +17,12 @@ licence() {
 	git ls-files | while read -r f; do
 		[ -f "$f" ] || continue
 		case $f in
+		*.map | *.pc.in) continue ;;
 		kmod/* | bpf/*) want='GPL-2.0-only' ;;
 		uapi/*) want='GPL-2.0-only WITH Linux-syscall-note' ;;
 		userspace/daemon/* | userspace/ctl/* | userspace/vmm/*) want='GPL-2.0-or-later' ;;
 		userspace/*) want='LGPL-2.1-or-later' ;;
-		tests/fuzz/corpus/* | LICENSES/* | VERSION | *.md | *.map | *.pc.in | .gitignore | *.jsonl | *.json) continue ;;
+		tests/fuzz/corpus/* | LICENSES/* | VERSION | *.md | .gitignore | *.jsonl | *.json) continue ;;
 		*) want='GPL-2.0-or-later' ;;
 		esac
 		head -n 2 "$f" | grep -q "SPDX-License-Identifier: $want" || echo "$f: not $want"
