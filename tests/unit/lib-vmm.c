@@ -488,7 +488,7 @@ static uint8_t *section(uint8_t *buf, size_t len, const char *name)
 		if (!strncmp((char *)buf + at, name, 24))
 			return buf + at + 32;
 		memcpy(&n, buf + at + 28, sizeof(n));
-		at += 32 + n;
+		at += 32 + ((n + 7) & ~7u);
 	}
 	return NULL;
 }

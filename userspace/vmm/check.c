@@ -59,9 +59,6 @@ void check_fail(struct vm *vm, const char *block, uint64_t page, const char *fmt
 	va_list ap;
 	DROVER_LOCK(&vm->lock);
 
-	/* Only what the payload says of its registers comes without a page. */
-	if (!block && strstr(fmt, "register"))
-		vm->v.registers++;
 	va_start(ap, fmt);
 	fail_locked(vm, block, page, fmt, ap);
 	va_end(ap);

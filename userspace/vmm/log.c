@@ -12,9 +12,9 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 
-int log_start(struct vm *vm, struct drover_text *why)
+int log_start(void *opaque, struct drover_text *why)
 {
-	int r = vm_set_slots(vm, KVM_MEM_LOG_DIRTY_PAGES);
+	int r = vm_set_slots(opaque, KVM_MEM_LOG_DIRTY_PAGES);
 
 	return r < 0 ? vm_err(why, r, "dirty log: start") : 0;
 }
@@ -55,8 +55,9 @@ static int sync_bitmap(struct vm *vm, unsigned int slot)
 	return ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) < 0 ? -errno : 0;
 }
 
-int log_sync(struct vm *vm, uint64_t *const *maps, struct drover_text *why)
+int log_sync(void *opaque, uint64_t *const *maps, struct drover_text *why)
 {
+	struct vm *vm = opaque;
 	bool running = !vm->stop;
 	unsigned int i;
 	int r = 0;
@@ -83,9 +84,9 @@ int log_sync(struct vm *vm, uint64_t *const *maps, struct drover_text *why)
 	return 0;
 }
 
-int log_stop(struct vm *vm, struct drover_text *why)
+int log_stop(void *opaque, struct drover_text *why)
 {
-	int r = vm_set_slots(vm, 0);
+	int r = vm_set_slots(opaque, 0);
 
 	return r < 0 ? vm_err(why, r, "dirty log: stop") : 0;
 }

@@ -18,7 +18,7 @@
 #define EXIT_USAGE 2
 #define EXIT_SKIP 77
 
-/* ---- libdrover's callbacks ---- */
+/* ---- libdrover's callbacks; those for state and log are in state.c and log.c ---- */
 
 static int cb_pause(void *opaque, struct drover_text *why)
 {
@@ -33,16 +33,6 @@ static int cb_resume(void *opaque, struct drover_text *why)
 	(void)why;
 	vm_go(opaque);
 	return 0;
-}
-
-static int cb_save(void *opaque, int fd, struct drover_text *why)
-{
-	return state_save(opaque, fd, why);
-}
-
-static int cb_load(void *opaque, int fd, uint64_t len, struct drover_text *why)
-{
-	return state_load(opaque, fd, len, why);
 }
 
 /* The guest is stopped already: libdrover prepares no running one. */
@@ -74,21 +64,6 @@ static int cb_check(void *opaque, char *json, size_t size)
 	return 0;
 }
 
-static int cb_log_start(void *opaque, struct drover_text *why)
-{
-	return log_start(opaque, why);
-}
-
-static int cb_log_sync(void *opaque, uint64_t *const *maps, struct drover_text *why)
-{
-	return log_sync(opaque, maps, why);
-}
-
-static int cb_log_stop(void *opaque, struct drover_text *why)
-{
-	return log_stop(opaque, why);
-}
-
 static void cb_note(void *opaque, const char *text)
 {
 	(void)opaque;
@@ -98,8 +73,8 @@ static void cb_note(void *opaque, const char *text)
 static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_text *why)
 {
 	struct drover_agent_ops ops = {
-		.size = sizeof(ops), .pause = cb_pause, .resume = cb_resume, .save = cb_save,
-		.load = cb_load, .prepare = cb_prepare, .throttle = cb_throttle,
+		.size = sizeof(ops), .pause = cb_pause, .resume = cb_resume, .save = state_save,
+		.load = state_load, .prepare = cb_prepare, .throttle = cb_throttle,
 		.check = cb_check, .note = cb_note,
 	};
 	uint64_t uuid[2] = { vm->opts.seed * MIX_1, MIX_2 };
@@ -112,9 +87,9 @@ static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_tex
 	int r;
 
 	if (vm->opts.log || vm->opts.ring) {
-		ops.log_start = cb_log_start;
-		ops.log_sync = cb_log_sync;
-		ops.log_stop = cb_log_stop;
+		ops.log_start = log_start;
+		ops.log_sync = log_sync;
+		ops.log_stop = log_stop;
 	}
 	r = drover_agent_new(&opts, ret, why);
 	for (i = 0; i < SLOTS && r >= 0; i++) {

@@ -131,12 +131,16 @@ static void payload_error(struct vcpu *v, uint32_t code)
 	struct kvm_regs r = { 0 };
 
 	ioctl(v->fd, KVM_GET_REGS, &r);
-	if (code == PAYLOAD_E_PAGE)
+	if (code == PAYLOAD_E_PAGE) {
 		check_fail(v->vm, "ram0", r.rsi, "vcpu %u found old content when it wrote",
 			   v->index);
-	else
-		check_fail(v->vm, NULL, 0, "vcpu %u: a register changed: rip 0x%llx, %llu writes",
-			   v->index, (unsigned long long)r.rip, (unsigned long long)r.r14);
+		return;
+	}
+	pthread_mutex_lock(&v->vm->lock);
+	v->vm->v.registers++;
+	pthread_mutex_unlock(&v->vm->lock);
+	check_fail(v->vm, NULL, 0, "vcpu %u: a register changed: rip 0x%llx, %llu writes",
+		   v->index, (unsigned long long)r.rip, (unsigned long long)r.r14);
 }
 
 static void port(struct vcpu *v)

@@ -50,6 +50,12 @@ static const struct {
 	[S_REGS] = { "regs", sizeof(struct kvm_regs), KVM_GET_REGS, KVM_SET_REGS },
 };
 
+/* Sections begin at multiples of 8; what fills the gap is zero and not looked at. */
+static size_t padded(uint32_t len)
+{
+	return ((size_t)len + 7) & ~(size_t)7;
+}
+
 static uint32_t msrs_len(const struct vm *vm)
 {
 	return (uint32_t)(sizeof(*vm->msrs) + vm->msrs->nmsrs * sizeof(vm->msrs->entries[0]));
@@ -106,8 +112,9 @@ static int set(struct vm *vm, unsigned int i, void *data)
 	return ioctl(fd, KVM_SET_MSRS, m) == (int)m->nmsrs ? 0 : -1;
 }
 
-int state_save(struct vm *vm, int fd, struct drover_text *why)
+int state_save(void *opaque, int fd, struct drover_text *why)
 {
+	struct vm *vm = opaque;
 	_cleanup_free_ uint8_t *buf = calloc(1, STATE_MAX);
 	struct header h = { STATE_MAGIC, S_COUNT, 0 };
 	size_t at = sizeof(h);
@@ -119,12 +126,12 @@ int state_save(struct vm *vm, int fd, struct drover_text *why)
 	memcpy(buf, &h, sizeof(h));
 	for (i = 0; i < S_COUNT; i++) {
 		describe(vm, i, &s);
-		if (at + sizeof(s) + s.len > STATE_MAX)
+		if (at + sizeof(s) + padded(s.len) > STATE_MAX)
 			return vm_err(why, -E2BIG, "save %s", s.name);
 		memcpy(buf + at, &s, sizeof(s));
 		if (get(vm, i, buf + at + sizeof(s)) < 0)
 			return vm_err(why, -errno, "save %s", s.name);
-		at += sizeof(s) + s.len;
+		at += sizeof(s) + padded(s.len);
 	}
 	if (write(fd, buf, at) != (ssize_t)at)
 		return vm_err(why, -EIO, "save: write");
@@ -184,16 +191,17 @@ static int index_sections(const struct vm *vm, const uint8_t *buf, size_t len, s
 			return vm_err(why, -EINVAL, "load %s: version %u of %u bytes, expected %u "
 				      "of %u", s.name, s.version, s.len, want.version, want.len);
 		at += sizeof(s);
-		if (s.len > len - at)
+		if (padded(s.len) > len - at)
 			return vm_err(why, -EINVAL, "load %s: cut", s.name);
 		ret[i] = at;
-		at += s.len;
+		at += padded(s.len);
 	}
 	return at == len ? 0 : vm_err(why, -EINVAL, "load: %zu bytes too many", len - at);
 }
 
-int state_load(struct vm *vm, int fd, uint64_t len, struct drover_text *why)
+int state_load(void *opaque, int fd, uint64_t len, struct drover_text *why)
 {
+	struct vm *vm = opaque;
 	_cleanup_free_ uint8_t *buf = calloc(1, STATE_MAX);
 	size_t at[S_COUNT] = { 0 };
 	struct section s;

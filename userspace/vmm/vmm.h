@@ -137,14 +137,13 @@ uint64_t guest_digest(const struct vm *vm, unsigned int vcpu);
 void guest_fill(struct vm *vm);
 int guest_boot(struct vm *vm, struct vcpu *v, struct drover_text *why);
 
-/* state.c */
-int state_save(struct vm *vm, int fd, struct drover_text *why);
-int state_load(struct vm *vm, int fd, uint64_t len, struct drover_text *why);
-
-/* log.c */
-int log_start(struct vm *vm, struct drover_text *why);
-int log_sync(struct vm *vm, uint64_t *const *maps, struct drover_text *why);
-int log_stop(struct vm *vm, struct drover_text *why);
+/* state.c, log.c: callbacks of libdrover; @opaque is the vm */
+int state_save(void *opaque, int fd, struct drover_text *why);
+int state_load(void *opaque, int fd, uint64_t len, struct drover_text *why);
+int log_start(void *opaque, struct drover_text *why);
+int log_sync(void *opaque, uint64_t *const *maps, struct drover_text *why);
+int log_stop(void *opaque, struct drover_text *why);
+/* Empties the rings. */
 void log_collect(struct vm *vm);
 
 /* check.c */
