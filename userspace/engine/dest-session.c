@@ -133,6 +133,7 @@ static int dispatch(struct session *x, const struct drover_frame *f, struct drov
 
 static int next_message(struct session *x, struct drover_error *e)
 {
+	struct drover_runtime rt;
 	struct drover_frame f;
 	int r;
 
@@ -149,6 +150,9 @@ static int next_message(struct session *x, struct drover_error *e)
 		if (r < 0)
 			return r;
 	}
+	/* A message has begun: the rest of it must come, however long the pauses between two. */
+	drover_runtime_get(x->m, &rt);
+	drover_channel_set_stall(x->main->ch, rt.stall_timeout);
 	r = drover_link_recv(x->main, &f, e);
 	if (r == DROVER_CHANNEL_E_EOF)
 		return x->committed ? 1 :

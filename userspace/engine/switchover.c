@@ -310,8 +310,12 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
 	uint64_t t = drover_now_ns();
+	struct drover_runtime rt;
 	int r;
 
+	/* State and digests are sent from this thread, which can't watch itself. */
+	drover_runtime_get(m, &rt);
+	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
 	DROVER_STAT(m, precopy_bytes, source_sent_bytes(s, NULL));
 	r = pause_guest(s, e);
 	if (r >= 0)
