@@ -11,3 +11,4 @@ if [ -x "$b/tests/docs/gen-protocol" ]; then
 	done
 fi
 [ ! -x "$b/tests/docs/gen-qmp" ] || "$b/tests/docs/gen-qmp" > "$d/generated/qmp.rst"
+[ ! -x "$b/tests/docs/gen-agent" ] || "$b/tests/docs/gen-agent" > "$d/generated/agent.rst"
