@@ -180,8 +180,8 @@ static int take_reply(struct agent_link *l, enum drover_agent_type type, int wai
 	if (!l->answered && l->dead.code)
 		return dead_error(l, rule->name, e);
 	if (!l->answered && waited == -ETIMEDOUT)
-		return drover_err(e, waited, "agent %s: %s: no answer from the VMM in %u s", l->path,
-				  rule->name, DROVER_AGENT_DEADLINE_MS / 1000);
+		return drover_err(e, waited, "agent %s: %s: no answer from the VMM in %u s",
+				  l->path, rule->name, DROVER_AGENT_DEADLINE_MS / 1000);
 	if (!l->answered)
 		return drover_err(e, waited < 0 ? waited : -EIO, "agent %s: %s: %s", l->path,
 				  rule->name, drover_strerror(waited < 0 ? waited : -EIO));

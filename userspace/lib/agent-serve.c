@@ -492,7 +492,7 @@ void agent_link_closed(struct drover_agent *a)
 	} else {
 		a->running = true;
 		a->link_paused = false;
-		snprintf(text, sizeof(text), "droverd has gone; the guest is owned here and goes on");
+		snprintf(text, sizeof(text), "droverd has gone; the guest goes on here");
 	}
 	note(a, text);
 }

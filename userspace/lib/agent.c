@@ -77,7 +77,7 @@ static int take_opts(struct drover_agent *a, const struct drover_agent_opts *use
 	if (!a->ops.pause || !a->ops.resume)
 		return drover_err(e, -EINVAL, "ops: pause and resume are mandatory");
 	if (!a->ops.log_start != !a->ops.log_sync || !a->ops.log_start != !a->ops.log_stop)
-		return drover_err(e, -EINVAL, "ops: log_start, log_sync and log_stop come together");
+		return drover_err(e, -EINVAL, "ops: the three log callbacks come together");
 	strcpy(a->path, o.path);
 	a->opaque = o.opaque;
 	a->has_uuid = o.uuid != NULL;

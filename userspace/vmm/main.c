@@ -116,9 +116,9 @@ static const struct {
 	{ "balloon", "on|off", "the guest gives up pages and takes them back; default on" },
 	{ "heartbeat-file", "PATH", "append lines: vcpu, count, source or dest, time" },
 	{ "dirty-log", NULL, "offer KVM's dirty log (bitmap) to droverd" },
-	{ "dirty-ring", "BYTES", "offer KVM's dirty log as a ring a vcpu of so many bytes" },
-	{ "foreign-writer", "pwrite|process", "test: when first paused, write one page "
-	  "(ram0:160) in a way that no userspace tracker sees" },
+	{ "dirty-ring", "BYTES", "offer it as a ring a vcpu: a power of two, 8K to 1M" },
+	{ "foreign-writer", "HOW", "test: write page ram0:160 unseen by trackers when first "
+	  "paused; HOW: pwrite, process" },
 	{ "help", NULL, "this text" },
 	{ "version", NULL, "the version" },
 };
@@ -128,13 +128,15 @@ static const struct {
 static int usage(FILE *f)
 {
 	unsigned int i;
+	int n;
 
 	fprintf(f, "usage: drover-vmm --agent PATH [OPTION...]\n"
 		"A KVM guest of two vCPUs that checks itself, to be migrated by droverd.\n\n");
-	for (i = 0; i < NOPTIONS; i++)
-		fprintf(f, "  --%s%s%-*s %s\n", options[i].name, options[i].arg ? "=" : "",
-			22 - (int)strlen(options[i].name), options[i].arg ? options[i].arg : "",
-			options[i].help);
+	for (i = 0; i < NOPTIONS; i++) {
+		n = fprintf(f, "  --%s%s%s", options[i].name, options[i].arg ? "=" : "",
+			    options[i].arg ? options[i].arg : "");
+		fprintf(f, "%*s %s\n", n < 26 ? 26 - n : 0, "", options[i].help);
+	}
 	return f == stdout ? 0 : EXIT_USAGE;
 }
 

@@ -63,7 +63,8 @@ __asm__(
 "	pl_pair %xmm0 64\n	pl_pair %xmm1 80\n	pl_pair %xmm2 96\n	pl_pair %xmm3 112\n"
 "	pl_pair %xmm4 128\n	pl_pair %xmm5 144\n	pl_pair %xmm6 160\n	pl_pair %xmm7 176\n"
 "	cmpq $0, 56(%r13)\n	je pl_registers_ok\n"
-"	pl_pair %xmm8 192\n	pl_pair %xmm9 224\n	pl_pair %xmm10 256\n	pl_pair %xmm11 288\n"
+"	pl_pair %xmm8 192\n	pl_pair %xmm9 224\n"
+"	pl_pair %xmm10 256\n	pl_pair %xmm11 288\n"
 "	vextracti128 $1, %ymm8, %xmm14\n	pl_pair %xmm14 208\n"
 "	vextracti128 $1, %ymm9, %xmm14\n	pl_pair %xmm14 240\n"
 "	vextracti128 $1, %ymm10, %xmm14\n	pl_pair %xmm14 272\n"
@@ -75,7 +76,8 @@ __asm__(
 
 /* Every so many heartbeats give up a chunk: versions become 0, the VMM punches it. */
 "	mov 48(%r13), %rcx\n	test %rcx, %rcx\n	jz pl_pace\n"
-"	mov %rbp, %rax\n	xor %edx, %edx\n	div %rcx\n	test %rdx, %rdx\n	jnz pl_pace\n"
+"	mov %rbp, %rax\n	xor %edx, %edx\n	div %rcx\n"
+"	test %rdx, %rdx\n	jnz pl_pace\n"
 "	pl_random\n"
 "	imul 40(%r13), %rax\n	shr $32, %rax\n	shl $4, %rax\n	add 32(%r13), %rax\n"
 "	mov %rax, %rsi\n	mov %rax, %r11\n	mov 16(%r13), %rdi\n	mov $16, %r8d\n"

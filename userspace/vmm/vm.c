@@ -90,7 +90,8 @@ static int set_cpuid(struct vm *vm, struct vcpu *v, struct drover_text *why)
 	if (!c)
 		return vm_err(why, -ENOMEM, "cpuid");
 	c->nent = CPUID_MAX;
-	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, c) < 0 || ioctl(v->fd, KVM_SET_CPUID2, c) < 0)
+	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, c) < 0 ||
+	    ioctl(v->fd, KVM_SET_CPUID2, c) < 0)
 		return vm_err(why, -errno, "vcpu %u: cpuid", v->index);
 	return 0;
 }
