@@ -284,6 +284,9 @@ static int finish_one_way(struct drover_source *s, struct drover_error *e)
 		r = drover_channel_finish(s->main->ch, e);
 	if (r >= 0)
 		r = drover_channel_sync(s->main->ch, e);
+	/* The stream is complete: a VMM that loses its daemon now must not run on. */
+	if (r >= 0)
+		r = set_record(s, DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
 	DROVER_STAT(s->m, downtime_us, (drover_now_ns() - s->stop_ns) / 1000);
