@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from drover import DEADLINE, Tap, brief, good, listen, migrate, start  # noqa: E402
+from drover import DEADLINE, Tap, brief, finish, good, listen, migrate, start  # noqa: E402
 from proxy import Fault, Proxy  # noqa: E402
 
 tap = Tap()
@@ -99,7 +99,7 @@ def digest_finds(world):
 
 def good_again(a, b, uri, name):
     start(a, uri)
-    ends = a.until("completed", "failed", "cancelled"), b.until("completed")
+    ends = finish(a, b)
     good(tap, name, a, b, ends)
 
 

@@ -61,7 +61,7 @@ def again(a, b, uri, name):
     info = b.until("failed", "setup")
     tap.ok(b.call("query-status")["status"] == "inmigrate", "the destination waits", brief(info))
     start(a, uri)
-    ends = a.until("completed", "failed"), b.until("completed")
+    ends = finish(a, b)
     good(tap, "and a good one follows", a, b, ends)
 
 
@@ -183,7 +183,7 @@ def no_converge(world):
            "max-rounds, cancel: the error names the limit, the guest runs on", brief(info))
     b.until("failed")
     start(a, uri, {**NEVER, "max-rounds": 3, "on-no-converge": "switchover"})
-    ends = finish_again(a, b)
+    ends = finish(a, b)
     good(tap, "max-rounds, switchover", a, b, ends)
     # The first rounds, the last one, and at most one tried again
     tap.ok(4 <= ends[0]["drover"]["round"] <= 6, "after as many rounds", brief(ends[0]))
@@ -193,18 +193,14 @@ def no_converge(world):
     begin = time.monotonic()
     info = a.until("failed", "cancelled", "completed")
     tap.ok(info["status"] == "failed" and "total-timeout" in info["error-desc"] and
-           2 < time.monotonic() - begin < 10 + DEADLINE - 30 and a.running(), "total-timeout, cancel", brief(info))
+           2 < time.monotonic() - begin < 10 + DEADLINE - 30 and a.running(),
+           "total-timeout, cancel", brief(info))
     b.until("failed")
     start(a, uri, {**NEVER, "max-rounds": 2})
     until(lambda: a.info()["drover"].get("round", 0) >= 5)
     tap.ok(a.status() == "active", "wait: goes on beyond max-rounds", brief(a.info()))
     a.call("migrate-set-config", **{"on-no-converge": "switchover"})
-    good(tap, "until told otherwise while it runs", a, b, finish_again(a, b))
-
-
-def finish_again(a, b):
-    """As finish(), for a destination that has failed before."""
-    return a.until("completed", "failed"), b.until("completed")
+    good(tap, "until told otherwise while it runs", a, b, finish(a, b))
 
 
 def downtime(world):
@@ -232,7 +228,8 @@ def downtime(world):
     tap.ok(abs(parts - took) <= max(2000, took // 4), f"its parts add up to it: {parts} us",
            ends[0]["drover"])
     a, b = b, a
-    config = {"avail-switchover-bandwidth": 1 << 40, "downtime-limit": 30, "max-bandwidth": 32 * MIB}
+    config = {"avail-switchover-bandwidth": 1 << 40, "downtime-limit": 30,
+              "max-bandwidth": 32 * MIB}
     ends = migrate(a, b, config=config)
     good(tap, "avail-switchover-bandwidth decides instead of what was measured", a, b, ends)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from drover import DROVERCTL, Tap, brief, good, listen, start  # noqa: E402
+from drover import DROVERCTL, Tap, brief, finish, good, listen, start  # noqa: E402
 
 tap = Tap()
 # Not built in: value that asks for it, and what must go with it.
@@ -46,7 +46,7 @@ def ram(world):
            brief(b.info()))
     c = world.daemon("c", "sim:size=64M,dirty=10M")
     start(c, uri)
-    good(tap, "for the right one", c, b, (c.until("completed", "failed"), b.until("completed")))
+    good(tap, "for the right one", c, b, finish(c, b))
 
 
 AGREE = [("verify", "none", "digest"), ("multifd", True, False), ("multifd-channels", 4, 2),
@@ -72,12 +72,12 @@ def options(world):
            "all of them at once", brief(info))
     start(a, uri, {"verify": "full", "multifd": True, "multifd-channels": 8})
     good(tap, "and met, to the same listener", a, b,
-         (a.until("completed", "failed"), b.until("completed")))
+         finish(a, b))
     a, b = b, a
     uri = listen(b)
     start(a, uri, {"verify": "full", "multifd": True, "multifd-channels": 3})
     good(tap, "what was not given is taken from the source", a, b,
-         (a.until("completed", "failed"), b.until("completed")))
+         finish(a, b))
     shown = b.call("query-migrate-config")
     tap.ok(shown["multifd"] is False and shown["verify"] == "digest",
            "and the stored settings stay as they were", (shown["multifd"], shown["verify"]))

@@ -78,7 +78,7 @@ def addresses(world):
     ports = [free_port(), free_port()]
     addr = [{"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": str(p)}
             for p in ports]
-    channels = [{"channel-type": "main", "addr": addr[0]}, {"channel-type": "data", "addr": addr[1]}]
+    channels = [{"channel-type": t, "addr": where} for t, where in zip(("main", "data"), addr)]
     b.call("migrate-incoming", channels=channels)
     a.call("migrate", channels=channels, config={"max-bandwidth": 0, **MULTIFD})
     good(tap, "data channels on an address of their own", a, b, finish(a, b))

@@ -20,7 +20,8 @@ class Fault:
 
     def __str__(self):
         bit = f" bit {self.bit}" if self.kind == "flip" else ""
-        return f"{self.kind} at byte {self.at}{bit} {self.direction} of connection {self.connection}"
+        where = f"{self.direction} of connection {self.connection}"
+        return f"{self.kind} at byte {self.at}{bit} {where}"
 
 
 class Proxy:

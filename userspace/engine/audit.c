@@ -72,7 +72,6 @@ int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_erro
 		if (r < 0)
 			return r;
 	}
-	drover_send_event(s->m, DROVER_EVENT_AUDIT_DONE);
 	*ret_bad = bad;
 	return 0;
 }

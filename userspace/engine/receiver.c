@@ -218,6 +218,8 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 		dest_refuse(d, e.msg);
 		return;
 	}
+	/* The refusal, too, must be one that the source can read. */
+	drover_link_set(l, DROVER_ON_D, (uint16_t)(a.index + 1));
 	x = join_session(d, l, &a);
 	if (!x) {
 		attach_answer(l, DROVER_ACK_REFUSED, "no session here wants this channel", NULL);
@@ -227,7 +229,6 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 	}
 	snprintf(name, sizeof(name), "data/%u", a.index);
 	drover_channel_set_name(l->ch, name);
-	drover_link_set(l, DROVER_ON_D, (uint16_t)(a.index + 1));
 	drover_channel_set_stall(l->ch, 0);
 	drover_link_register(d->m, l);
 	r = attach_answer(l, DROVER_ACK_OK, "", &e);

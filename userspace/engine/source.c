@@ -203,17 +203,23 @@ static void fail(struct drover_source *s, int r, const struct drover_error *e)
 static void audit(struct drover_source *s)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_migration *m = s->m;
 	uint64_t bad = 0;
+	int r;
 
-	if (s->m->config.verify != DROVER_VERIFY_AUDIT)
+	if (m->config.verify != DROVER_VERIFY_AUDIT)
 		return;
-	if (source_rehash(s, &bad, &e) < 0)
-		drover_fail(s->m, &e);
+	r = source_rehash(s, &bad, &e);
+	if (r < 0)
+		drover_fail(m, &e);
 	else if (bad)
-		drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest),
+		drover_info_text(m, m->info.digest, sizeof(m->info.digest),
 				 "equal; audit: %llu pages were written unseen after their last send",
 				 (unsigned long long)bad);
-	atomic_store(&s->m->auditing, false);
+	atomic_store(&m->auditing, false);
+	/* Who asks when the event has come must find all of it. */
+	if (r >= 0)
+		drover_send_event(m, DROVER_EVENT_AUDIT_DONE);
 }
 
 static void source_deinit(struct drover_source *s)

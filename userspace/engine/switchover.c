@@ -302,6 +302,8 @@ static int verify_full(struct drover_source *s, struct drover_error *e)
 	if (s->m->config.verify != DROVER_VERIFY_FULL)
 		return 0;
 	r = source_rehash(s, &bad, e);
+	if (r >= 0)
+		drover_send_event(s->m, DROVER_EVENT_AUDIT_DONE);
 	if (r >= 0 && bad)
 		return drover_err(e, -EUCLEAN,
 				  "verify=full: %llu pages were written after their last send (first: %s)",
