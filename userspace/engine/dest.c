@@ -59,9 +59,10 @@ static void new_session(struct conn *c, size_t len)
 
 	r = dest_hello(d, c->link, len, &x, &e);
 	if (r < 0) {
+		/* Counted before it is told: who has read the answer finds it counted. */
+		dest_refuse(d, e.msg);
 		drover_link_fail(c->link, r, e.msg);
 		drover_link_linger(c->link, drover_deadline_ms(1000));
-		dest_refuse(d, e.msg);
 		return;
 	}
 	know_conn(c);

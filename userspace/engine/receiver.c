@@ -222,9 +222,9 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 	drover_link_set(l, DROVER_ON_D, (uint16_t)(a.index + 1));
 	x = join_session(d, l, &a);
 	if (!x) {
+		dest_refuse(d, "ATTACH: no session here wants this channel");
 		attach_answer(l, DROVER_ACK_REFUSED, "no session here wants this channel", NULL);
 		drover_link_linger(l, drover_deadline_ms(500));
-		dest_refuse(d, "ATTACH: no session here wants this channel");
 		return;
 	}
 	snprintf(name, sizeof(name), "data/%u", a.index);
