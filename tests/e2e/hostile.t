@@ -257,7 +257,7 @@ def stall(world):
             if name == "handshake":
                 tap.ok(until_refused(b, 1) >= 1, "the destination drops it, too")
             else:
-                bi = b.until("failed", within=10)
+                bi = b.until("failed", within=DEADLINE)
                 tap.ok(bi["status"] == "failed" and bi.get("error-desc"),
                        f"and the destination: {bi.get('error-desc')}", brief(bi))
         config.pop("handshake-timeout", None)
