@@ -117,7 +117,8 @@ def tokens(world):
         info = a.until("failed", "completed")
         tap.ok(info["status"] == "failed" and "data/0: refused" in info["error-desc"] and
                a.running(), f"ATTACH with a wrong token: {info.get('error-desc')}", brief(info))
-        tap.ok(until_refused(b, 1) == 1, "the destination counts it", brief(b.info()))
+        # Its sibling may come when the session has ended already, and is refused as well.
+        tap.ok(until_refused(b, 1) >= 1, "the destination counts it", brief(b.info()))
     follow(tap, "a good one", a, b, uri, multifd)
     a, b = b, a
     uri = listen(b)
