@@ -240,7 +240,6 @@ static int adopt_config(struct session *x, struct drover_config *cfg)
 	drover_config_deinit(&m->live);
 	m->config = *cfg;
 	m->live = live;
-	x->ndata = cfg->multifd ? cfg->multifd_channels : 0;
 	x->verify = cfg->verify != DROVER_VERIFY_NONE;
 	memset(&m->error, 0, sizeof(m->error));
 	m->info.nbad = 0;
@@ -315,6 +314,7 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	r = enter(x, e);
 	if (r < 0)
 		goto out;
+	x->ndata = x->m->config.multifd ? x->m->config.multifd_channels : 0;
 	yes = drover_config_to_json(&x->m->config);
 	r = x->one_way ? 0 : answer(l, DROVER_ACK_OK, yes, features, e);
 	json_object_put(yes);

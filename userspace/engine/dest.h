@@ -59,14 +59,15 @@ struct session {
 	unsigned int nblocks;
 	unsigned int block[DROVER_RAM_BLOCKS_MAX];
 	bool skip[DROVER_RAM_BLOCKS_MAX];       /* by source's number */
-	unsigned int ndata;
+	_Atomic unsigned int ndata;     /* 0 until data channels may join */
 	_Atomic uint64_t raw_pages, zero_pages;
 	uint64_t final_ns;      /* the guest is known to be stopped since then */
 
 	/* STATE */
 	int state_fd;
 	uint64_t state_off, state_total;
-	bool have_run, run, have_guest, state_done, loaded;
+	bool have_run, run, have_guest, loaded;
+	atomic_bool state_done;
 	char section[DROVER_SECTION_NAME_MAX + 1];
 	/* DIGEST */
 	bool digest_asked_pages, digest_ok;
