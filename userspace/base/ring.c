@@ -114,9 +114,9 @@ static void count(_Atomic uint64_t *n)
 
 static void complete(struct drover_ring *r, const struct io_uring_cqe *cqe)
 {
-	uint64_t number = cqe->user_data >> 8;
+	uint64_t number = io_uring_cqe_get_data64(cqe) >> 8;
 
-	switch ((enum kind)(cqe->user_data & 0xff)) {
+	switch ((enum kind)(io_uring_cqe_get_data64(cqe) & 0xff)) {
 	case KIND_ZC:
 		if (cqe->flags & IORING_CQE_F_NOTIF) {
 			count(&r->zc_notified);
@@ -202,18 +202,18 @@ static void arm_bells(struct drover_ring *r, const struct drover_ring_io *io)
 		if (!sqe)
 			return;
 		io_uring_prep_poll_remove(sqe, tag(KIND_BELL, r->bell_gen));
-		sqe->user_data = tag(KIND_CANCEL, 0);
+		io_uring_sqe_set_data64(sqe, tag(KIND_CANCEL, 0));
 		r->bell_armed = false;
 	}
 	r->bell_gen = io->bell_gen;
 	if (io->bell && !r->bell_armed && (sqe = io_uring_get_sqe(&r->uring))) {
 		io_uring_prep_poll_add(sqe, io->bell->fd, POLLIN);
-		sqe->user_data = tag(KIND_BELL, r->bell_gen);
+		io_uring_sqe_set_data64(sqe, tag(KIND_BELL, r->bell_gen));
 		r->bell_armed = true;
 	}
 	if (io->stop && !r->stop_armed && (sqe = io_uring_get_sqe(&r->uring))) {
 		io_uring_prep_poll_add(sqe, io->stop->fd, POLLIN);
-		sqe->user_data = tag(KIND_STOP, 0);
+		io_uring_sqe_set_data64(sqe, tag(KIND_STOP, 0));
 		r->stop_armed = true;
 	}
 }
@@ -260,7 +260,7 @@ static int prepare(struct drover_ring *r, const struct drover_ring_io *io, struc
 	}
 tagged:
 	r->op_tag = tag(kind, number);
-	sqe->user_data = r->op_tag;
+	io_uring_sqe_set_data64(sqe, r->op_tag);
 	r->op_pending = true;
 	return 0;
 }
@@ -295,7 +295,7 @@ static int await(struct drover_ring *r, const struct drover_ring_io *io)
 			continue;
 		}
 		io_uring_prep_cancel64(sqe, r->op_tag, 0);
-		sqe->user_data = tag(KIND_CANCEL, 0);
+		io_uring_sqe_set_data64(sqe, tag(KIND_CANCEL, 0));
 	}
 	/* Bytes that moved before it was given up must not be lost. */
 	return why && r->op_res < 0 ? why : r->op_res;
