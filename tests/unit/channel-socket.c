@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "channel/internal.h"
 
 #include "channel-test.h"
 
@@ -242,6 +243,30 @@ static void test_inet_options(void)
 	drover_address_deinit(&at);
 }
 
+/* What is queued on loopback stays short of the cache; elsewhere the kernel knows better. */
+static void test_queue(const char *where, bool is_short)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_channel *a = NULL, *b = NULL;
+	struct drover_listener *l = NULL;
+	struct drover_address at = { 0 };
+	int size = 0, usual = 0, r;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t len = sizeof(size);
+
+	drover_address_from_uri(where, &at, NULL);
+	r = make_pair(&at, &l, &a, &b, &e);
+	tap_ok(r >= 0, "%s: %s", where, e.msg);
+	getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &usual, &len);
+	if (r >= 0 && !getsockopt(a->wfd, SOL_SOCKET, SO_SNDBUF, &size, &len))
+		tap_ok(is_short ? size > 0 && size <= 512 * 1024 : size == usual,
+		       "%s: send buffer of %d bytes", where, size);
+	drover_channel_free(a);
+	drover_channel_free(b);
+	drover_listener_free(l);
+	drover_address_deinit(&at);
+}
+
 static void test_others(void)
 {
 	static const struct {
@@ -287,6 +312,9 @@ int main(void)
 	test_ports();
 	test_any();
 	test_inet_options();
+	test_queue("tcp:127.0.0.1:0", true);
+	test_queue("tcp:[::1]:0", true);
+	test_queue("unix:@drover-test-queue", false);
 	test_unix(dir);
 	test_abstract();
 	test_others();

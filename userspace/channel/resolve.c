@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/thread.h"
 #include "channel/internal.h"
 
 /* @refs: asker and thread; @answered is set after @rc, @err and @res */
@@ -51,6 +52,7 @@ static void *answer(void *arg)
 {
 	struct question *q = arg;
 
+	drover_thread_name("resolve", -1);
 	q->rc = getaddrinfo(q->host, q->port, &q->hints, &q->res);
 	q->err = errno;
 	atomic_store_explicit(&q->answered, true, memory_order_release);

@@ -19,6 +19,8 @@
 #include "base/err.h"
 #include "channel/internal.h"
 
+#define LOOPBACK_QUEUE (512 * 1024)
+
 void drover_socket_name(const struct sockaddr_storage *sa, socklen_t len, char *buf, size_t size)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)sa;
@@ -112,14 +114,34 @@ static const struct channel_ops socket_ops = {
 	.finish = drover_socket_finish,
 };
 
-static bool is_loopback(const struct sockaddr_storage *sa)
+/* A connection to an address of one's own goes over the loopback device, whatever it is. */
+static bool is_loopback(int fd, const struct sockaddr_storage *peer)
 {
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+	struct sockaddr_storage own = { 0 };
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+	socklen_t len = sizeof(own);
 
-	if (sa->ss_family == AF_INET)
-		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-	return sa->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+	if (getsockname(fd, (struct sockaddr *)&own, &len) < 0 || own.ss_family != peer->ss_family)
+		return false;
+	if (peer->ss_family == AF_INET)
+		return ntohl(v4->sin_addr.s_addr) >> 24 == 127 ||
+		       v4->sin_addr.s_addr == ((struct sockaddr_in *)&own)->sin_addr.s_addr;
+	return peer->ss_family == AF_INET6 &&
+	       (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+		IN6_ARE_ADDR_EQUAL(&v6->sin6_addr, &((struct sockaddr_in6 *)&own)->sin6_addr));
+}
+
+/*
+ * Loopback has no delay to fill, but each byte queued there is one that the receiver
+ * copies from memory instead of from the cache. The kernel's own limit of 4 MiB costs a
+ * quarter of the throughput. Best effort; the kernel doubles the value.
+ */
+static void short_queue(int fd)
+{
+	int bytes = LOOPBACK_QUEUE / 2;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 /* The peer of a UNIX socket is most often unnamed, but the kernel knows its process. */
@@ -148,7 +170,9 @@ int drover_socket_channel(int fd, unsigned int offers, const char *peer,
 		return r;
 	ch->offers = offers;
 	if (!getpeername(fd, (struct sockaddr *)&sa, &len)) {
-		ch->loopback = is_loopback(&sa);
+		ch->loopback = is_loopback(fd, &sa);
+		if (ch->loopback)
+			short_queue(fd);
 		name_peer(fd, &sa, len, ch->peer, sizeof(ch->peer));
 	}
 	if (peer)

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define ACCEPT_TICK_MS 200
 
@@ -103,6 +104,7 @@ static void *conn_main(void *arg)
 {
 	struct conn *c = arg;
 
+	drover_thread_name("connection", -1);
 	first_message(c);
 	know_conn(c);
 	drover_link_forget(c->d->m, c->link);
@@ -260,6 +262,7 @@ void *drover_dest_main(void *arg)
 	struct drover_dest *d = m->dest;
 	int r = m->settle ? 0 : dest_prepare_guest(d, &e);
 
+	drover_thread_name("destination", -1);
 	if (r < 0) {
 		drover_err_prefix(&e, "prepare the guest: ");
 		drover_fail(m, &e);

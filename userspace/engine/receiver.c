@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "engine/dest.h"
 
 #define WAIT_TICK_MS 200
@@ -228,6 +229,7 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 		return;
 	}
 	snprintf(name, sizeof(name), "data/%u", a.index);
+	drover_thread_name("recv", (int)a.index);
 	drover_channel_set_name(l->ch, name);
 	drover_channel_set_stall(l->ch, 0);
 	drover_link_register(d->m, l);

@@ -14,6 +14,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "channel/channel.h"
 
 #define FAREWELL_MS 500
@@ -293,6 +294,7 @@ void *drover_source_main(void *arg)
 	struct drover_source *s = calloc(1, sizeof(*s));
 	int r;
 
+	drover_thread_name("source", -1);
 	if (!s) {
 		drover_err(&e, -ENOMEM, "migration: out of memory");
 		drover_fail(m, &e);

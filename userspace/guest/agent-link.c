@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 static void ring(int fd)
 {
@@ -134,6 +135,7 @@ static void *reader(void *arg)
 	struct drover_agent_msg *m = malloc(sizeof(*m));
 	int r = m ? 0 : drover_err(&e, -ENOMEM, "agent %s: out of memory", l->path);
 
+	drover_thread_name("agent-read", -1);
 	while (r >= 0) {
 		r = drover_wait_fd(l->sock, POLLIN, &l->stop, 0);
 		if (r < 0)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/thread.h"
 #include "guest/sim.h"
 
 static void set_verdict(struct sim_check *c, enum sim_verdict v, const char *text)
@@ -81,6 +82,7 @@ static void *check_main(void *arg)
 	struct drover_error e = DROVER_ERROR_INIT;
 	uint64_t page;
 
+	drover_thread_name("sim-check", -1);
 	if (!data || drover_datamap_read(b, data, &e) < 0) {
 		set_verdict(&s->check, SIM_CHECK_FAILED, e.code ? e.msg : "out of memory");
 		return NULL;

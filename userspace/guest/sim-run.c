@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/thread.h"
 #include "guest/sim.h"
 
 /* From here on one thread could not keep the rate while the tracker makes it fault. */
@@ -76,6 +77,7 @@ static void *writer_main(void *arg)
 	uint64_t hot = drover_pages(s->args.hot), last = drover_now_ns(), now;
 	double credit = 0, rate, most;
 
+	drover_thread_name("sim-writer", (int)(w - s->writer));
 	do {
 		rate = (double)w->rate *
 			(100 - atomic_load_explicit(&s->throttle, memory_order_relaxed)) / 100;

@@ -23,7 +23,9 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
+#include "base/thread.h"
 #include "base/zero.h"
+#include "dev/pagemap.h"
 #include "track/track.h"
 
 #define POPULATE_THREADS 2u
@@ -35,7 +37,7 @@ struct place_block {
 	const struct drover_ram_block *ram;
 	uint64_t npages;
 	uint64_t *mem;          /* may hold memory */
-	uint64_t *announced;
+	uint64_t *announced;    /* once open: those that have no page-table entry yet */
 	uint64_t *digest;
 };
 
@@ -161,6 +163,28 @@ static int empty_outside(struct place_block *b, struct drover_error *e)
 	return 0;
 }
 
+static int has_entry(void *arg, uint64_t start, uint64_t end)
+{
+	struct place_block *b = arg;
+	uint64_t base = (uint64_t)(uintptr_t)b->ram->host;
+
+	drover_bitmap_clear_range(b->announced, drover_pages(start - base),
+				  drover_pages(end - start));
+	return 0;
+}
+
+/*
+ * Populating what is populated took an eighth of both CPUs during a transfer: the
+ * kernel marks each page accessed, under locks that they need. Best effort.
+ */
+static void drop_mapped(struct place_block *b, struct drover_pagemap *pagemap)
+{
+	static const struct drover_pagemap_query present = { .mask = PAGE_IS_PRESENT };
+
+	drover_pagemap_scan(pagemap, &present, (uint64_t)(uintptr_t)b->ram->host, b->ram->size,
+			    has_entry, b);
+}
+
 /* Populate what is announced of one step; failing is harmless, the receive faults it in. */
 static void populate_step(struct place_block *b, uint64_t page, uint64_t npages)
 {
@@ -179,6 +203,7 @@ static void *populate_main(void *arg)
 	struct drover_place *p = arg;
 	unsigned int i;
 
+	drover_thread_name("populate", -1);
 	while (!atomic_load(&p->stop) && !drover_cancelled(p->cancel)) {
 		uint64_t step = atomic_fetch_add(&p->next_step, 1);
 
@@ -203,15 +228,20 @@ static void *populate_main(void *arg)
 int drover_place_open(struct drover_place *p, const struct drover_cancel *c,
 		      struct drover_error *e)
 {
+	_cleanup_(drover_pagemap_deinit) struct drover_pagemap pagemap = { .fd = -EBADF };
 	unsigned int i;
 	int r;
 
+	r = drover_pagemap_open(&pagemap, 0, e);
+	if (r < 0)
+		return r;
 	for (i = 0; i < p->n; i++) {
 		if (p->block[i].ram->flags & DROVER_RAM_SHARED_DEST)
 			continue;
 		r = empty_outside(&p->block[i], e);
 		if (r < 0)
 			return r;
+		drop_mapped(&p->block[i], &pagemap);
 	}
 	p->cancel = c;
 	for (i = 0; i < POPULATE_THREADS; i++) {

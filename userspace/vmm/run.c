@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "base/thread.h"
 
 #define TICK_NS 4000000ull              /* a heartbeat */
 #define BACKLOG_NS 100000000ull         /* what a late vCPU makes up for */
@@ -205,6 +206,7 @@ static void *vcpu_thread(void *arg)
 		uint8_t room[sizeof(struct kvm_signal_mask) + 8];
 	} mask = { .m.len = 8 };
 
+	drover_thread_name("vcpu", (int)(v - vm->vcpu));
 	memcpy(mask.room + sizeof(mask.m), &blocked, 8);
 	ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask);
 	while (vm_park(vm, v)) {
