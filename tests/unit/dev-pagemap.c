@@ -161,7 +161,7 @@ int main(void)
 			 drover_strerror(r), e.msg);
 	entries(&p, new_map(), scan);
 	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	drover_pagemap_init(&null, fd, NULL);
+	drover_pagemap_init(&null, fd);
 	tap_ok(drover_pagemap_can_scan(&null) < 0 &&
 	       drover_pagemap_scan(&null, &not_present, 4096, 4096, see, NULL) < 0 &&
 	       drover_pagemap_read(&null, DROVER_PAGEMAP_PRESENT, true, 4096, 4096, see, NULL) < 0,

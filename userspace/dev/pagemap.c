@@ -15,17 +15,13 @@
 #include "base/err.h"
 #include "base/units.h"
 
-#define BUF_BYTES (192u * 1024)
-#define BUF_REGIONS (BUF_BYTES / sizeof(struct page_region))
-#define BUF_ENTRIES (BUF_BYTES / sizeof(uint64_t))
+/* Buffers on the stack. The kernel's own for regions has 512. */
+#define BUF_REGIONS 1024u
+#define BUF_ENTRIES 4096u
 
-int drover_pagemap_init(struct drover_pagemap *p, int fd, struct drover_error *e)
+void drover_pagemap_init(struct drover_pagemap *p, int fd)
 {
 	*p = (struct drover_pagemap){ .fd = fd };
-	p->buf = malloc(BUF_BYTES);
-	if (!p->buf)
-		return drover_err(e, -ENOMEM, "pagemap: out of memory");
-	return 0;
 }
 
 int drover_pagemap_open(struct drover_pagemap *p, int pid, struct drover_error *e)
@@ -41,9 +37,6 @@ int drover_pagemap_open(struct drover_pagemap *p, int pid, struct drover_error *
 		return drover_err(e, -errno, "%s: open: %s", path, drover_strerror(errno));
 	p->fd = fd;
 	p->own_fd = true;
-	p->buf = malloc(BUF_BYTES);
-	if (!p->buf)
-		return drover_err(e, -ENOMEM, "%s: out of memory", path);
 	return 0;
 }
 
@@ -51,7 +44,6 @@ void drover_pagemap_deinit(struct drover_pagemap *p)
 {
 	if (p->own_fd)
 		drover_closep(&p->fd);
-	free(p->buf);
 	*p = (struct drover_pagemap){ .fd = -EBADF };
 }
 
@@ -85,7 +77,7 @@ static int hand_out(const struct page_region *v, int n, uint64_t start, uint64_t
 int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_query *q,
 			uint64_t start, uint64_t len, drover_pagemap_fn *fn, void *arg)
 {
-	const struct page_region *last = p->buf;
+	struct page_region buf[BUF_REGIONS];
 	uint64_t end = start + len;
 	int n, r;
 
@@ -96,7 +88,7 @@ int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_qu
 			.flags = q->flags,
 			.start = start,
 			.end = end,
-			.vec = (uint64_t)(uintptr_t)p->buf,
+			.vec = (uint64_t)(uintptr_t)buf,
 			.vec_len = BUF_REGIONS,
 			.category_mask = q->mask,
 			.category_inverted = q->inverted,
@@ -110,7 +102,7 @@ int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_qu
 			return -errno;
 		if ((size_t)n > BUF_REGIONS || a.walk_end <= start || a.walk_end > end)
 			return -EBADMSG;
-		r = hand_out(p->buf, n, start, end, fn, arg);
+		r = hand_out(buf, n, start, end, fn, arg);
 		if (r)
 			return r;
 		/*
@@ -119,8 +111,8 @@ int drover_pagemap_scan(struct drover_pagemap *p, const struct drover_pagemap_qu
 		 * keeps the address of that overflow. Whichever is further was reached.
 		 */
 		start = a.walk_end;
-		if (n && last[n - 1].end > start)
-			start = last[n - 1].end;
+		if (n && buf[n - 1].end > start)
+			start = buf[n - 1].end;
 	}
 	return 0;
 }
@@ -129,12 +121,12 @@ int drover_pagemap_read(struct drover_pagemap *p, uint64_t bit, bool value, uint
 			uint64_t len, drover_pagemap_fn *fn, void *arg)
 {
 	uint64_t page = drover_pages(start), left = drover_pages(len);
-	const uint64_t *entry = p->buf;
+	uint64_t entry[BUF_ENTRIES];
 	int r;
 
 	while (left) {
 		size_t want = left < BUF_ENTRIES ? (size_t)left : BUF_ENTRIES, got, i, run = 0;
-		ssize_t n = pread(p->fd, p->buf, want * 8, (off_t)(page * 8));
+		ssize_t n = pread(p->fd, entry, want * 8, (off_t)(page * 8));
 
 		if (n < 0)
 			return -errno;

@@ -14,20 +14,19 @@ struct drover_error;
 #define DROVER_PAGEMAP_PRESENT (1ull << 63)
 
 /**
- * struct drover_pagemap - one process's /proc/PID/pagemap, with a buffer
+ * struct drover_pagemap - one process's /proc/PID/pagemap
  * @fd: owned when it was opened here
  *
- * Used by one thread at a time. The address space is the one of the process that
+ * Several threads may look at it at once. The address space is the one of the process that
  * opened the file, whoever holds the descriptor.
  */
 struct drover_pagemap {
 	int fd;
 	bool own_fd;
-	void *buf;
 };
 
-/* Wrap a descriptor somebody passed; it stays theirs. 0 or -ENOMEM */
-int drover_pagemap_init(struct drover_pagemap *p, int fd, struct drover_error *e);
+/* Wrap a descriptor somebody passed; it stays theirs. */
+void drover_pagemap_init(struct drover_pagemap *p, int fd);
 /* Open the file of @pid, 0 for this process. */
 int drover_pagemap_open(struct drover_pagemap *p, int pid, struct drover_error *e);
 /* Accepts what init or open left behind on failure, and a zeroed struct. */

@@ -42,6 +42,7 @@ int source_harvest(struct drover_source *s, bool final, struct drover_error *e)
 		return r;
 	now = drover_now_ns();
 	s->dirty_pages = count_dirty(s);
+	s->stale_groups = source_digest_stale(s);
 	s->harvest_us = (now - begin) / 1000;
 	atomic_store(&s->work.taken, 0);
 	if (!final && s->harvest_ns && interval) {
@@ -160,6 +161,18 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	return 0;
 }
 
+/* What is left to digest when the guest has stopped: a part here, all of it there. */
+static uint64_t digest_us(const struct drover_source *s)
+{
+	uint64_t groups = s->stale_groups;
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++)
+		if (s->fresh[i])
+			groups += drover_pages(s->m->ram->block[i].size) / DROVER_DIGEST_GROUP;
+	return groups * s->group_ns / 1000;
+}
+
 static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
 {
 	memset(p, 0, sizeof(*p));
@@ -169,7 +182,7 @@ static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
 	p->round = s->round;
 	p->state_bytes = s->state_bytes;
 	p->rtt_us = s->rtt_us;
-	p->fixed_us = 2 * s->harvest_us;
+	p->fixed_us = 2 * s->harvest_us + digest_us(s);
 	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
 	p->throttle_percent = s->throttle;
 	p->can_throttle = s->m->config.auto_converge &&
@@ -254,8 +267,10 @@ static int breathe(struct drover_source *s, struct drover_error *e)
 
 int source_precopy(struct drover_source *s, struct drover_error *e)
 {
-	int r;
+	int r = source_digest_init(s, e);
 
+	if (r < 0)
+		return r;
 	s->harvest_ns = drover_now_ns();
 	s->dirty_pages = count_dirty(s);
 	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
@@ -267,8 +282,10 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 			r = source_harvest(s, false, e);
 		if (r >= 0)
 			r = source_poll(s, e);
-		if (r >= 0)
+		if (r >= 0) {
+			source_digest_ahead(s);
 			r = decide(s, e);
+		}
 		if (r == 1)
 			r = ask_switchover(s, e);
 		if (r)

@@ -239,6 +239,8 @@ static void source_deinit(struct drover_source *s)
 	for (i = 0; i < s->m->ram->n; i++) {
 		free(s->dirty[i]);
 		free(s->digest[i]);
+		free(s->group[i]);
+		free(s->fresh[i]);
 	}
 	pthread_cond_destroy(&s->work.cond);
 	pthread_mutex_destroy(&s->work.lock);

@@ -93,6 +93,10 @@ struct drover_source {
 	bool skip[DROVER_RAM_BLOCKS_MAX];       /* x-ignore-shared */
 	uint64_t *dirty[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *digest[DROVER_RAM_BLOCKS_MAX];        /* what was sent last, 0: zero or never */
+	uint64_t *group[DROVER_RAM_BLOCKS_MAX];         /* digests of groups, for DIGEST */
+	bool *fresh[DROVER_RAM_BLOCKS_MAX];             /* one a group: it is of these pages */
+	uint64_t group_ns;      /* what one took lately */
+	uint64_t stale_groups;  /* at the last harvest */
 	struct round_work work;
 	struct sender *sender;
 	unsigned int nsenders;
@@ -148,6 +152,11 @@ int source_precopy(struct drover_source *s, struct drover_error *e);
 /* switchover.c */
 int source_switchover(struct drover_source *s, struct drover_error *e);
 /* digest-source.c */
+int source_digest_init(struct drover_source *s, struct drover_error *e);
+/* After a harvest: groups that must be done again, and their number. */
+uint64_t source_digest_stale(struct drover_source *s);
+/* Groups that nothing will be sent of, done before the guest stops. */
+void source_digest_ahead(struct drover_source *s);
 int source_digest(struct drover_source *s, struct drover_error *e);
 int source_digest_ack(struct drover_source *s, struct drover_error *e);
 /* audit.c: re-hash; @ret_bad pages differ and were named */

@@ -12,11 +12,11 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/parallel.h"
 #include "base/populate.h"
 #include "dev/uffd.h"
 #include "guest/sim.h"
 
-#define FILL_THREADS_MAX 8
 #define FILL_STEP 2048u         /* pages: one unit of work */
 #define POISON 0xa5
 
@@ -27,7 +27,6 @@
 struct fill {
 	struct drover_sim *sim;
 	bool poison;
-	_Atomic uint64_t next;
 	_Atomic uint64_t sum;
 };
 
@@ -46,39 +45,22 @@ static uint64_t fill_page(struct fill *f, uint64_t page)
 	return sim_page_mix(page, 1);
 }
 
-static void *fill_main(void *arg)
+static int fill_step(void *arg, uint64_t page, uint64_t end)
 {
 	struct fill *f = arg;
-	uint64_t page, end, sum;
+	uint64_t sum;
 
-	for (;;) {
-		page = atomic_fetch_add(&f->next, FILL_STEP);
-		if (page >= f->sim->npages)
-			return NULL;
-		end = f->sim->npages - page < FILL_STEP ? f->sim->npages : page + FILL_STEP;
-		for (sum = 0; page < end; page++)
-			sum += fill_page(f, page);
-		atomic_fetch_add(&f->sum, sum);
-	}
+	for (sum = 0; page < end; page++)
+		sum += fill_page(f, page);
+	atomic_fetch_add(&f->sum, sum);
+	return 0;
 }
 
 static uint64_t fill(struct drover_sim *s, bool poison)
 {
 	struct fill f = { .sim = s, .poison = poison };
-	pthread_t thread[FILL_THREADS_MAX];
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	int i, n = cpus > FILL_THREADS_MAX ? FILL_THREADS_MAX : (int)cpus;
 
-	if (s->npages <= FILL_STEP)
-		n = 1;
-	/* The caller is one of them, so that it works without any other. */
-	for (i = 0; i < n - 1; i++)
-		if (pthread_create(&thread[i], NULL, fill_main, &f))
-			break;
-	n = i;
-	fill_main(&f);
-	for (i = 0; i < n; i++)
-		pthread_join(thread[i], NULL);
+	drover_parallel(s->npages, FILL_STEP, fill_step, &f);
 	return atomic_load(&f.sum);
 }
 

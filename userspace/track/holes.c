@@ -30,6 +30,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/parallel.h"
 #include "base/populate.h"
 #include "dev/pagemap.h"
 #include "dev/uffd.h"
@@ -65,6 +66,7 @@ struct drover_holes {
 
 /* What the walk over one block's page tables carries along. */
 struct hole_walk {
+	struct drover_holes *h;
 	struct hole_block *b;
 	uint64_t *map;
 };
@@ -211,26 +213,33 @@ static int look_at_all(struct hole_block *b, const uint64_t *map, struct drover_
 	return 0;
 }
 
-static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t *map,
-			 struct drover_error *e)
+/* Pieces are whole words of the bitmaps: each thread has its own. */
+static int scan_step(void *arg, uint64_t page, uint64_t end)
 {
 	static const struct drover_pagemap_query not_present = {
 		.mask = PAGE_IS_PRESENT,
 		.inverted = PAGE_IS_PRESENT,
 	};
-	struct hole_walk w = { .b = b, .map = map };
-	uint64_t start = (uint64_t)(uintptr_t)b->watch;
+	struct hole_walk *w = arg;
+	uint64_t start = (uint64_t)(uintptr_t)w->b->watch + drover_page_off(page);
+	uint64_t len = drover_page_off(end - page);
+
+	if (w->h->how == DROVER_HOLES_READ)
+		return drover_pagemap_read(&w->h->pagemap, DROVER_PAGEMAP_PRESENT, false, start,
+					   len, absent, w);
+	return drover_pagemap_scan(&w->h->pagemap, &not_present, start, len, absent, w);
+}
+
+static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t *map,
+			 struct drover_error *e)
+{
+	struct hole_walk w = { .h = h, .b = b, .map = map };
 	int r;
 
 	b->known_start = b->known_end = 0;
 	if (h->how == DROVER_HOLES_SEEN)
 		return look_at_all(b, map, e);
-	if (h->how == DROVER_HOLES_READ)
-		r = drover_pagemap_read(&h->pagemap, DROVER_PAGEMAP_PRESENT, false, start,
-					b->ram->size, absent, &w);
-	else
-		r = drover_pagemap_scan(&h->pagemap, &not_present, start, b->ram->size, absent,
-					&w);
+	r = drover_parallel(b->npages, DROVER_SCAN_STEP, scan_step, &w);
 	if (r < 0)
 		return block_err(b, r, "scan the watch", e);
 	return look_at_new(b, map, e);

@@ -21,6 +21,9 @@ int drover_datamap_next(int fd, const struct drover_ram_block *b, uint64_t page,
 /* First page after @page, which has data, that is a hole (or the number of pages). */
 int drover_datamap_end(int fd, const struct drover_ram_block *b, uint64_t page, uint64_t *ret);
 
+/* Pages of page tables that a thread scans at a time: a multiple of a bitmap's word. */
+#define DROVER_SCAN_STEP 32768u
+
 /* How the hole tracker looks at its page tables. */
 enum drover_holes_how {
 	DROVER_HOLES_BEST,              /* PAGEMAP_SCAN where the kernel has it */

@@ -15,6 +15,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/parallel.h"
 #include "dev/pagemap.h"
 #include "dev/uffd.h"
 #include "track/internal.h"
@@ -37,7 +38,9 @@ struct scan_state {
 	unsigned int armed;             /* blocks registered, from the first on */
 };
 
+/* What the walk over one block's page tables carries along. */
 struct scan_walk {
+	struct scan_state *s;
 	uint64_t base;
 	uint64_t *map;
 };
@@ -105,9 +108,8 @@ static int scan_probe(const struct drover_track_source *src, char *why, size_t l
 				      src->ram->block[i].name);
 	if (!(drover_uffd_kernel_features() & UFFD_FEATURE_WP_ASYNC))
 		return refuse(why, len, "this kernel has no UFFD_FEATURE_WP_ASYNC (Linux 6.7)");
-	r = drover_pagemap_init(&p, src->pagemap_fd, NULL);
-	if (r >= 0)
-		r = drover_pagemap_can_scan(&p);
+	drover_pagemap_init(&p, src->pagemap_fd);
+	r = drover_pagemap_can_scan(&p);
 	if (r < 0)
 		return refuse(why, len, "PAGEMAP_SCAN (Linux 6.7): %s", drover_strerror(r));
 	return src->ram->n ? probe_async(src, &p, why, len) : 1;
@@ -144,9 +146,7 @@ static int scan_start(const struct drover_track_source *src, void **ret_state,
 	if (!s)
 		return drover_err(e, -ENOMEM, "tracker pagemap-scan: out of memory");
 	s->src = src;
-	r = drover_pagemap_init(&s->pagemap, src->pagemap_fd, e);
-	if (r < 0)
-		return r;
+	drover_pagemap_init(&s->pagemap, src->pagemap_fd);
 	for (i = 0; i < src->ram->n; i++) {
 		uint64_t base = src->block[i].base, size = src->ram->block[i].size;
 		const char *name = src->ram->block[i].name;
@@ -171,6 +171,15 @@ static int scan_start(const struct drover_track_source *src, void **ret_state,
 	return 0;
 }
 
+/* Pieces are whole words of the bitmap: each thread writes its own. */
+static int harvest_step(void *arg, uint64_t page, uint64_t end)
+{
+	struct scan_walk *w = arg;
+
+	return drover_pagemap_scan(&w->s->pagemap, &take_written, w->base + drover_page_off(page),
+				   drover_page_off(end - page), report, w);
+}
+
 static int scan_harvest(void *state, uint64_t *const *maps, bool final, struct drover_error *e)
 {
 	struct scan_state *s = state;
@@ -179,10 +188,14 @@ static int scan_harvest(void *state, uint64_t *const *maps, bool final, struct d
 
 	(void)final;            /* every harvest is exact for the writes finished before it */
 	for (i = 0; i < s->src->ram->n; i++) {
-		struct scan_walk w = { .base = s->src->block[i].base, .map = maps[i] };
+		struct scan_walk w = {
+			.s = s,
+			.base = s->src->block[i].base,
+			.map = maps[i],
+		};
 
-		r = drover_pagemap_scan(&s->pagemap, &take_written, w.base,
-					s->src->ram->block[i].size, report, &w);
+		r = drover_parallel(drover_pages(s->src->ram->block[i].size), DROVER_SCAN_STEP,
+				    harvest_step, &w);
 		if (r < 0)
 			return drover_err(e, r, "tracker pagemap-scan: ram %s: harvest: %s",
 					  s->src->ram->block[i].name, drover_strerror(r));

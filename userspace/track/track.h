@@ -102,7 +102,7 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e);
  * Holes: a page that was punched since the last harvest is reported dirty; the
  * caller learns that it is a hole from drover_tracker_data(). A page that was punched
  * and allocated again by a read is reported too. Reads of @ram's host mappings by other
- * threads may go on meanwhile. Cost of an idle guest: about 2 ms a GiB.
+ * threads may go on meanwhile. Cost of an idle guest: about 2 ms of CPU a GiB, on all CPUs.
  */
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
 			   struct drover_error *e);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_BASE_PARALLEL_H
+#define DROVER_BASE_PARALLEL_H
+
+#include <stdint.h>
+
+/**
+ * drover_parallel_fn - works on items [from, to)
+ *
+ * Called by several threads at once, each with pieces of its own.
+ * Return: 0, or a negative errno that ends the whole.
+ */
+typedef int drover_parallel_fn(void *arg, uint64_t from, uint64_t to);
+
+/**
+ * drover_parallel() - work on items [0, n) in pieces of @step, on all CPUs
+ *
+ * At most 8 threads, the caller among them; one piece or one CPU: the caller alone. Returns
+ * when all have ended.
+ *
+ * Return: 0, or the first error.
+ */
+int drover_parallel(uint64_t n, uint64_t step, drover_parallel_fn *fn, void *arg);
+
+#endif
