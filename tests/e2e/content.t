@@ -3,6 +3,7 @@
 """What arrives is what was there: poisoned destinations, holes, writers, every proof."""
 import os
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from drover import DEADLINE, Tap, brief, finish, good, listen, migrate, start  # noqa: E402
@@ -111,4 +112,25 @@ def identity(world):
         a, b = b, a
 
 
-tap.run(channels, holes, zeros, verify, digest_finds, identity)
+def shared(world):
+    """RAM that both sides hold is not sent; whose it is, is clear at every moment."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="drover-test-") as d:
+        a, b = world.sims(f"sim:size=64M,dirty=30M,seed=9,file={d}/ram",
+                          f"sim:size=64M,file={d}/ram")
+        tap.ok(a.running() and not b.running(), "who finds the file waits")
+        why = b.error("migrate-incoming", uri="tcp:127.0.0.1:0") or ""
+        tap.ok("x-ignore-shared is off" in why, f"nobody empties RAM of another: {why}")
+        on = {"x-ignore-shared": True}
+        for i in range(AGAIN):
+            ends = migrate(a, b, config=on, dst_config=on)
+            good(tap, f"x-ignore-shared, move {i + 1}", a, b, ends)
+            sent = ends[0]["ram"]["transferred"]
+            tap.ok(sent < MIB and not ends[0]["ram"]["normal"], f"{sent} bytes were sent", ends)
+            a, b = b, a
+        c = world.daemon("c", "sim:size=64M")
+        why = c.error("migrate-incoming", uri="tcp:127.0.0.1:0", config=on) or ""
+        tap.ok("no RAM block of this guest is shared" in why, f"nothing is shared: {why}")
+        good(tap, "from a file to memory of one's own, RAM sent", a, c, migrate(a, c))
+
+
+tap.run(channels, holes, zeros, verify, digest_finds, identity, shared)

@@ -7,6 +7,7 @@ missing or refuses.
 """
 import os
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -182,6 +183,19 @@ def without_daemon(world):
     time.sleep(0.2)
 
 
+def takes_over(world):
+    """A second VMM on the same host goes on with the RAM in place."""
+    on = {"x-ignore-shared": True}
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="drover-test-") as d:
+        va, vb, a, b = pair(world, ["--share", d], ["--share", d])
+        tap.ok(beating(va), "the guest runs before it is taken over")
+        ends = migrate(a, b, config=on, dst_config=on)
+        good(tap, "x-ignore-shared", a, b, ends)
+        tap.ok(whole([va, vb], b.verdict()) and not ends[0]["ram"]["normal"],
+               "whole, and no page was sent", brief(ends[0]))
+        world.over()
+
+
 def uuids(world):
     va = world.vmm("vm-a", *MEM, "--seed", "1")
     vb = world.vmm("vm-b", *MEM, "--seed", "2", "--incoming")
@@ -199,4 +213,4 @@ if __name__ == "__main__":
     if SANITIZER:
         MEM = ["--mem", "32M", "--dirty", "5M"]
     tap.run(there_and_back, by_log, by_ring, by_small_ring, no_log, foreign_pwrite,
-            foreign_process, foreign_full, digest_is_blind, failures, without_daemon, uuids)
+            foreign_process, foreign_full, digest_is_blind, failures, without_daemon, takes_over, uuids)

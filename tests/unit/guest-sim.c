@@ -71,6 +71,8 @@ static void links(void)
 		{ "size=1M,hot=5000", "hot=5000" },
 		{ "size=1M,zero=101", "zero=101: expected 0 to 100" },
 		{ "size=1M,seed=1K", "seed=1K: expected a number" },
+		{ "size=1M,file=ram", "file=ram: expected an absolute path" },
+		{ "size=1M,file=", "file=: expected an absolute path" },
 		{ "size=1M,prefault=yes", "prefault=yes: expected on or off" },
 		{ "size=1M,dirty=2048G", "dirty=" },
 	};

@@ -11,7 +11,7 @@
 #define DROVER_RAM_BLOCKS_MAX 256u
 
 /* struct drover_ram_block flags */
-#define DROVER_RAM_SHARED_DEST (1u << 0) /* the destination holds the same memory (x-ignore-shared) */
+#define DROVER_RAM_SHARED_DEST (1u << 0) /* source and destination can be given the same memory (x-ignore-shared) */
 
 /**
  * struct drover_ram_block - one contiguous range of guest RAM

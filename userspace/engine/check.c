@@ -84,6 +84,26 @@ int drover_migration_check_transport(const struct drover_migration_params *p,
 	return 0;
 }
 
+/* Memory that both sides hold must not be emptied or written into while the source runs. */
+static int check_shared(const struct drover_migration_params *p, struct drover_error *e)
+{
+	const struct drover_ram *ram = p->guest->ops->ram(p->guest);
+	const char *shared = NULL;
+	unsigned int i;
+
+	for (i = 0; i < ram->n && !shared; i++)
+		if (ram->block[i].flags & DROVER_RAM_SHARED_DEST)
+			shared = ram->block[i].name;
+	if (p->config->x_ignore_shared && !shared)
+		return drover_err(e, -EOPNOTSUPP,
+				  "x-ignore-shared: no RAM block of this guest is shared");
+	if (!p->config->x_ignore_shared && shared && p->side == DROVER_SIDE_DEST)
+		return drover_err(e, -EOPNOTSUPP,
+				  "x-ignore-shared is off, but RAM block %s may be the source's too",
+				  shared);
+	return 0;
+}
+
 int drover_migration_check(const struct drover_migration_params *p, struct drover_error *e)
 {
 	struct drover_have have;
@@ -91,10 +111,9 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 
 	if (r < 0)
 		return r;
-	if (p->config->x_ignore_shared && p->side == DROVER_SIDE_DEST &&
-	    !p->guest->ops->prepare_shared)
-		return drover_err(e, -EOPNOTSUPP,
-				  "x-ignore-shared: this guest link cannot keep its memory");
+	r = check_shared(p, e);
+	if (r < 0)
+		return r;
 	drover_engine_have(p->guest, &have);
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }

@@ -86,6 +86,10 @@ static void match_blocks(struct session *x, const struct drover_msg_hello *h,
 			       b->name, (unsigned long long)h->block[i].size,
 			       (unsigned long long)h->block[i].gpa, (unsigned long long)b->size,
 			       (unsigned long long)b->gpa);
+		else if (x->skip[i] && !(b->flags & DROVER_RAM_SHARED_DEST))
+			refuse(no, "x-ignore-shared",
+			       "RAM block %s would not be sent, and this side does not share it",
+			       b->name);
 	}
 }
 

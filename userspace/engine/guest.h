@@ -78,8 +78,8 @@ enum drover_run_state {
  * @owner_set: change the record; on return the VMM holds it
  * @prepare_incoming: stop, empty the RAM (punch), forget the old state; the record
  *	becomes INCOMING with a zero token. Refused for a running agent guest
- * @prepare_shared: as prepare_incoming, but the RAM is the source's too (x-ignore-shared)
- *	and stays as it is; NULL: this link cannot
+ * @prepare_shared: as prepare_incoming, but blocks flagged DROVER_RAM_SHARED_DEST are the
+ *	source's too (x-ignore-shared) and stay as they are
  * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
  * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a
  *	self-checking guest can check itself; may be NULL

@@ -29,7 +29,8 @@ static int alloc_maps(struct drover_source *s, struct drover_error *e)
 	for (i = 0; i < m->ram->n; i++) {
 		uint64_t npages = drover_pages(m->ram->block[i].size);
 
-		s->skip[i] = m->config.x_ignore_shared;
+		s->skip[i] = m->config.x_ignore_shared &&
+			     (m->ram->block[i].flags & DROVER_RAM_SHARED_DEST);
 		s->dirty[i] = drover_bitmap_new(npages);
 		if (digests && !s->skip[i])
 			s->digest[i] = calloc(npages, sizeof(uint64_t));

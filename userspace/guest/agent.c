@@ -470,6 +470,7 @@ static const struct drover_guest_ops agent_ops = {
 	.owner_get = agent_owner_get,
 	.owner_set = agent_owner_set,
 	.prepare_incoming = agent_prepare_incoming,
+	.prepare_shared = agent_prepare_incoming,       /* libdrover looks at the flags */
 	.throttle = agent_throttle,
 	.watch_fd = agent_watch_fd,
 	.watch = agent_watch,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The LINK of a simulated guest: "size=256M[,dirty=100M][,seed=1][,hot=16M][,zero=0]
- * [,prefault=on][,poison=on]". One table of keys; every refusal quotes key and value.
+ * [,prefault=on][,poison=on][,file=/dev/shm/ram]". One table of keys; every refusal quotes key and value.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #define SIM_SIZE_MAX (1ull << 42)
 #define SIM_DIRTY_MAX (1ull << 40)
 
-enum key_type { KEY_SIZE, KEY_NUMBER, KEY_PERCENT, KEY_BOOL };
+enum key_type { KEY_SIZE, KEY_NUMBER, KEY_PERCENT, KEY_BOOL, KEY_PATH };
 
 static const struct {
 	const char *name;
@@ -29,6 +29,7 @@ static const struct {
 	{ "zero", KEY_PERCENT, offsetof(struct sim_args, zero) },
 	{ "prefault", KEY_BOOL, offsetof(struct sim_args, prefault) },
 	{ "poison", KEY_BOOL, offsetof(struct sim_args, poison) },
+	{ "file", KEY_PATH, offsetof(struct sim_args, file) },
 };
 
 /* Decimal digits, with K, M or G (1024) behind them if @suffix. */
@@ -81,6 +82,11 @@ static bool parse_value(enum key_type type, const char *text, void *at)
 			return false;
 		*(bool *)at = text[1] == 'n';
 		return true;
+	case KEY_PATH:
+		if (*text != '/' || strlen(text) >= SIM_FILE_MAX)
+			return false;
+		memcpy(at, text, strlen(text) + 1);
+		return true;
 	}
 	return false;
 }
@@ -94,6 +100,7 @@ static int parse_part(const char *part, struct sim_args *a, unsigned int *seen,
 		[KEY_NUMBER] = "a number",
 		[KEY_PERCENT] = "0 to 100",
 		[KEY_BOOL] = "on or off",
+		[KEY_PATH] = "an absolute path of at most 255 bytes",
 	};
 	const char *eq = strchr(part, '=');
 	size_t i;
@@ -112,7 +119,7 @@ static int parse_part(const char *part, struct sim_args *a, unsigned int *seen,
 		return 0;
 	}
 	return drover_err(e, -EINVAL, "guest sim: '%s': expected size=, dirty=, seed=, hot=, "
-			  "zero=, prefault= or poison=", part);
+			  "zero=, prefault=, poison= or file=", part);
 }
 
 int sim_args_check(const struct sim_args *a, struct drover_error *e)

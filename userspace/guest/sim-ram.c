@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -79,17 +80,47 @@ static int map(struct drover_sim *s, uint8_t **ret, struct drover_error *e)
 	return 0;
 }
 
-int sim_ram_open(struct drover_sim *s, struct drover_error *e)
+static int open_memfd(struct drover_sim *s, struct drover_error *e)
 {
-	struct drover_ram_block *b = &s->ram.block[0];
-	int r;
-
 	s->fd = memfd_create("drover-sim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->args.size) < 0)
 		return drover_err(e, -errno, "guest sim: memory of %llu bytes: %s",
 				  (unsigned long long)s->args.size, drover_strerror(errno));
 	if (fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		return drover_err(e, -errno, "guest sim: seal: %s", drover_strerror(errno));
+	return 0;
+}
+
+/* Who finds the file there must not touch it: it may be the RAM of a guest that runs. */
+static int open_file(struct drover_sim *s, struct drover_error *e)
+{
+	const char *path = s->args.file;
+	struct stat st;
+
+	s->ram.block[0].flags = DROVER_RAM_SHARED_DEST;
+	s->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (s->fd >= 0) {
+		if (ftruncate(s->fd, (off_t)s->args.size) == 0)
+			return 0;
+	} else if (errno == EEXIST) {
+		s->found = true;
+		s->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	}
+	if (s->fd < 0 || fstat(s->fd, &st) < 0)
+		return drover_err(e, -errno, "guest sim: file=%s: %s", path, drover_strerror(errno));
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != s->args.size)
+		return drover_err(e, -EINVAL, "guest sim: file=%s: not a file of %llu bytes", path,
+				  (unsigned long long)s->args.size);
+	return 0;
+}
+
+int sim_ram_open(struct drover_sim *s, struct drover_error *e)
+{
+	struct drover_ram_block *b = &s->ram.block[0];
+	int r = *s->args.file ? open_file(s, e) : open_memfd(s, e);
+
+	if (r < 0)
+		return r;
 	r = map(s, &s->vmm, e);
 	if (r >= 0)
 		r = map(s, &b->host, e);

@@ -130,10 +130,12 @@ static int sim_owner_set(struct drover_guest *g, const struct drover_owner_recor
 	return 0;
 }
 
-static int sim_prepare_incoming(struct drover_guest *g, struct drover_error *e)
+/* Blocks that are the source's too stay as they are. */
+static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
 {
 	struct drover_sim *s = sim(g);
 
+	(void)e;
 	sim_pause(g, NULL, NULL);
 	sim_check_reset(s);
 	s->loaded = false;
@@ -141,7 +143,13 @@ static int sim_prepare_incoming(struct drover_guest *g, struct drover_error *e)
 	s->writes = 0;
 	s->record = (struct drover_owner_record){ .state = DROVER_OWNER_INCOMING };
 	atomic_store(&s->status, DROVER_GUEST_INCOMING);
-	return sim_ram_empty(s, e);
+	return 0;
+}
+
+static int sim_prepare_incoming(struct drover_guest *g, struct drover_error *e)
+{
+	sim_prepare_shared(g, e);
+	return sim_ram_empty(sim(g), e);
 }
 
 static int sim_throttle(struct drover_guest *g, unsigned int percent, struct drover_error *e)
@@ -191,6 +199,7 @@ static const struct drover_guest_ops sim_ops = {
 	.owner_get = sim_owner_get,
 	.owner_set = sim_owner_set,
 	.prepare_incoming = sim_prepare_incoming,
+	.prepare_shared = sim_prepare_shared,
 	.throttle = sim_throttle,
 	.resumed = sim_resumed,
 	.check = sim_check,
@@ -247,11 +256,14 @@ int drover_sim_open(const char *args, const struct drover_log *log, struct drove
 		return drover_err(e, -ENOMEM, "guest sim: out of memory");
 	atomic_store(&s->status, DROVER_GUEST_PAUSED);
 	r = sim_ram_open(s, e);
-	if (r >= 0)
+	if (r >= 0 && s->found) {
+		sim_prepare_shared(&s->base, e);
+	} else if (r >= 0) {
 		r = sim_ram_fill(s, e);
-	s->loaded = true;
-	if (r >= 0)
-		r = sim_resume(&s->base, e);
+		s->loaded = true;
+		if (r >= 0)
+			r = sim_resume(&s->base, e);
+	}
 	if (r < 0) {
 		sim_free(&s->base);
 		return r;

@@ -15,14 +15,17 @@
 
 #define SIM_WRITERS_MAX 2u
 #define SIM_STRIPES 256u
+#define SIM_FILE_MAX 256u
 
 /**
- * struct sim_args - what the LINK says; all but the last two travel with the guest
+ * struct sim_args - what the LINK says; all but the last three travel with the guest
  * @size, @hot: bytes, multiples of the page size; 0 < hot <= size
  * @dirty: bytes written a second, 4096 a page; 0: no writers
  * @zero: percent of pages that start untouched
  * @prefault: populate the RAM of a destination before it listens
  * @poison: fill it with junk then (tests)
+ * @file: path of the RAM on a tmpfs; empty: memory of its own. A guest that finds the file
+ *	there leaves it alone and waits for the one that made it (x-ignore-shared)
  */
 struct sim_args {
 	uint64_t size;
@@ -32,6 +35,7 @@ struct sim_args {
 	unsigned int zero;
 	bool prefault;
 	bool poison;
+	char file[SIM_FILE_MAX];
 };
 
 /* Parse "size=256M,dirty=...": 0, or -EINVAL that quotes key and value. */
@@ -81,6 +85,7 @@ struct sim_writer {
  * struct drover_sim - a guest inside this process
  * @vmm: the guest's own mapping, which it writes through; ram.block[0].host is droverd's
  * @status: enum drover_run_state
+ * @found: the RAM file was there
  * @loaded: there is a guest: it was made here, or its state was loaded
  * @sum: of sim_page_mix() over all pages; @writes: pages written; both up to date while
  *	no writer runs
@@ -101,6 +106,7 @@ struct drover_sim {
 	_Atomic int status;
 	_Atomic unsigned int throttle;  /* percent */
 	bool loaded;
+	bool found;
 	uint64_t sum;
 	uint64_t writes;
 	uint64_t runs;                  /* times resumed; makes writers differ */

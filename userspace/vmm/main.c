@@ -96,6 +96,7 @@ static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_tex
 		struct drover_agent_ram_opts ram = {
 			.size = sizeof(ram), .name = vm->slot[i].name, .gpa = vm->slot[i].gpa,
 			.len = vm->slot[i].len, .host = vm->slot[i].host, .fd = vm->slot[i].fd,
+			.flags = vm->opts.share ? DROVER_AGENT_RAM_SHARED_DEST : 0,
 		};
 
 		r = drover_agent_add_ram(*ret, &ram, why);
@@ -114,6 +115,8 @@ static const struct {
 	{ "seed", "N", "content of the RAM, and the guest's uuid; default 1" },
 	{ "incoming", NULL, "start as a destination" },
 	{ "balloon", "on|off", "the guest gives up pages and takes them back; default on" },
+	{ "share", "DIR", "RAM in files of this tmpfs, for a second VMM to take over in place "
+	  "(x-ignore-shared)" },
 	{ "heartbeat-file", "PATH", "append lines: vcpu, count, source or dest, time" },
 	{ "dirty-log", NULL, "offer KVM's dirty log (bitmap) to droverd" },
 	{ "dirty-ring", "BYTES", "offer it as a ring a vcpu: a power of two, 8K to 1M" },
@@ -176,6 +179,8 @@ static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 		o->incoming = true;
 	else if (!strcmp(name, "balloon"))
 		return (o->balloon = !strcmp(arg, "on")) || !strcmp(arg, "off");
+	else if (!strcmp(name, "share"))
+		o->share = arg;
 	else if (!strcmp(name, "heartbeat-file"))
 		o->heartbeat = arg;
 	else if (!strcmp(name, "dirty-log"))

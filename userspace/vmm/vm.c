@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,16 +47,38 @@ int vm_err(struct drover_text *why, int r, const char *fmt, ...)
 	return r;
 }
 
-static int slot_new(struct slot *s, const char *name, uint64_t gpa, uint64_t len,
+static int slot_file(const char *dir, const char *name, uint64_t len)
+{
+	struct stat st;
+	char path[256];
+	int fd;
+
+	if (!dir) {
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		return fd < 0 || ftruncate(fd, (off_t)len) < 0 ||
+		       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ?
+		       -errno : fd;
+	}
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	/* Another size is another guest's, and must not be cut short under it. */
+	if (st.st_size && (uint64_t)st.st_size != len)
+		return -EEXIST;
+	return ftruncate(fd, (off_t)len) < 0 ? -errno : fd;
+}
+
+static int slot_new(struct slot *s, const char *dir, const char *name, uint64_t gpa, uint64_t len,
 		    struct drover_text *why)
 {
 	s->name = name;
 	s->gpa = gpa;
 	s->len = len;
-	s->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (s->fd < 0 || ftruncate(s->fd, (off_t)len) < 0 ||
-	    fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return vm_err(why, -errno, "RAM %s", name);
+	s->fd = slot_file(dir, name, len);
+	if (s->fd < 0)
+		return vm_err(why, s->fd, "RAM %s", name);
 	s->host = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
 	if (s->host == MAP_FAILED) {
 		s->host = NULL;
@@ -208,9 +231,10 @@ int vm_new(struct vm *vm, const struct vmm_opts *opts, struct drover_text *why)
 	if (r >= 0)
 		r = enable_ring(vm, why);
 	if (r >= 0)
-		r = slot_new(&vm->slot[0], "ram0", 0, opts->mem, why);
+		r = slot_new(&vm->slot[0], opts->share, "ram0", 0, opts->mem, why);
 	if (r >= 0)
-		r = slot_new(&vm->slot[1], "device", opts->mem, DEVICE_PAGES * 4096, why);
+		r = slot_new(&vm->slot[1], opts->share, "device", opts->mem, DEVICE_PAGES * 4096,
+			     why);
 	if (r < 0)
 		return r;
 	r = vm_set_slots(vm, 0);

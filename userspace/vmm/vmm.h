@@ -19,7 +19,7 @@
 #define SLOTS 2u
 
 struct vmm_opts {
-	const char *agent, *heartbeat, *foreign;
+	const char *agent, *heartbeat, *foreign, *share;
 	uint64_t mem, dirty, seed, ring;
 	bool incoming, balloon, log;
 };
