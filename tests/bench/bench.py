@@ -64,7 +64,7 @@ class Drover:
         self.dst.verdict(within=120)
         self.src, self.dst = self.dst, self.src
         d = a["drover"]
-        moving = (a["total-time"] - a["setup-time"] - d["downtime-us"] / 1000) / 1000
+        moving = (a["total-time"] - a["setup-time"]) / 1000
         return {"rate": a["ram"]["normal-bytes"] / moving, "cpu": used / (self.size / 1024),
                 "total": self.size * 2**20 / (a["total-time"] / 1000),
                 "downtime": d["downtime-us"] / 1000,
@@ -223,13 +223,15 @@ def verdicts(results, down):
         good = value >= limit if least else value < limit
         rows.append((text, f"{value:.2f}", "met" if good else "MISSED"))
 
+    def tell(text, value):
+        rows.append((text, f"{value:.2f}", ""))
+
     add("2 channels / iperf3 with 2 streams >= 0.9", ratio(results, "drover, 2",
                                                          "iperf3 -l 1M -P 2"), 0.9)
     add("2 channels / QEMU multifd 2 >= 1.5", ratio(results, "drover, 2", "QEMU multifd, 2"), 1.5)
     add("zero-copy / copy, 2 channels >= 0.95", ratio(results, "drover, 2, zero-copy",
                                                      "drover, 2"), 0.95)
-    add("digest / none, 2 channels (reported)", ratio(results, "drover, 2, digest", "drover, 2"),
-        0)
+    tell("digest / none, 2 channels", ratio(results, "drover, 2, digest", "drover, 2"))
     idle = next(iter(down))
     add(f"downtime of {idle} < 20 ms", median(down[idle], "downtime"), 20, least=False)
     add("CPU s/GiB, digest, 2 channels: drover / QEMU < 1",
@@ -258,7 +260,7 @@ rounds, {time.strftime('%Y-%m-%d')}. Sender and receiver share these CPUs.
 {table(("budget", "measured", ""), verdicts(results, down))}
 
 Rates in GB/s, medians. "moving" leaves out the time before the first page (arming trackers,
-handshake) and the downtime; "total" is RAM over the whole migration. CPU seconds are of both
+handshake), for both; "total" is RAM over the whole migration. CPU seconds are of both
 processes for each GiB. Zero-copy: {zc}.
 
 {table(("contender, channels", "moving", "total", "CPU s/GiB", "range"), rows)}

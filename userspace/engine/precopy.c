@@ -188,6 +188,12 @@ static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
 	p->can_throttle = s->m->config.auto_converge &&
 			  s->m->guest->ops->traits(s->m->guest)->can_throttle;
 	p->high_rounds = s->high_rounds;
+	p->ack_pending = s->switchover_asked && !s->switchover_ok;
+	if (p->remaining < s->lowest || s->round == 1) {
+		s->lowest = p->remaining;
+		s->lowest_round = s->round;
+	}
+	p->stalled_rounds = s->round - s->lowest_round;
 	p->guest_paused = !s->was_running;
 }
 

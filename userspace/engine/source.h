@@ -117,6 +117,8 @@ struct drover_source {
 	uint64_t state_bytes;   /* of the last save, for the estimate */
 	unsigned int throttle;
 	unsigned int high_rounds;       /* the policy's memory */
+	uint64_t lowest;        /* bytes: the least that remained, and after which round */
+	uint32_t lowest_round;
 	uint64_t tick_ns, tick_bytes, tick_pages;       /* for the rates of the last interval */
 	uint64_t ping_ns;
 	uint64_t pong_ns;

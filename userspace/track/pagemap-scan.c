@@ -136,6 +136,15 @@ static void scan_stopp(struct scan_state **s)
 	scan_stop(*s);
 }
 
+/* Page tables are protected piece by piece on all CPUs; the first write may come at once. */
+static int protect_step(void *arg, uint64_t page, uint64_t end)
+{
+	struct scan_walk *w = arg;
+
+	return drover_uffd_writeprotect(w->s->src->uffd, w->base + drover_page_off(page),
+					drover_page_off(end - page), true);
+}
+
 static int scan_start(const struct drover_track_source *src, void **ret_state,
 		      struct drover_error *e)
 {
@@ -162,7 +171,8 @@ static int scan_start(const struct drover_track_source *src, void **ret_state,
 		if (r < 0)
 			return drover_err(e, r, "tracker pagemap-scan: ram %s: check: %s", name,
 					  drover_strerror(r));
-		r = drover_uffd_writeprotect(src->uffd, base, size, true);
+		r = drover_parallel(drover_pages(size), DROVER_SCAN_STEP, protect_step,
+				    &(struct scan_walk){ .s = s, .base = base });
 		if (r < 0)
 			return drover_err(e, r, "tracker pagemap-scan: ram %s: protect: %s", name,
 					  drover_strerror(r));
