@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+#ifndef _UAPI_LINUX_DROVER_H
+#define _UAPI_LINUX_DROVER_H
+
+/*
+ * The interface of drover.ko: /dev/drover, mode 0600.
+ *
+ * Two kinds of objects, each behind descriptors that this device hands out:
+ *
+ * An *attach* watches a memfd or another shmem file. Every write of a CPU to it, through
+ * any mapping of any process or through a system call, is in the next harvest.
+ *
+ * A *region* is shmem that belongs to the module and can be gated: who touches a page
+ * that was not published sleeps until it is. Its vm descriptor is what a VMM maps, its
+ * loader descriptor fills and publishes pages. Both of its descriptors can be attached.
+ *
+ * Structures. Each begins with its size as the caller knows it. A shorter one than the
+ * kernel's is taken as if zeros followed; a longer one is refused with E2BIG unless the
+ * rest is zero. Members named reserved, and flags that the kernel does not know, must be
+ * zero (EINVAL). Outputs are written up to the size given.
+ *
+ * Errors that all commands have:
+ *   ENOTTY   no such command on this descriptor
+ *   EINVAL   size below that of the first version, unknown flag, reserved member set,
+ *            numbers out of order or range
+ *   E2BIG    a longer structure whose tail is not zero
+ *   EFAULT   a pointer that can't be read or written
+ *   ENOMEM   no memory, or over the caller's memory cgroup limit
+ *   EINTR    a signal came; what was done so far is said by the command
+ *
+ * All numbers of pages are units of 4096 bytes, counted from the beginning of the file.
+ */
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define DROVER_IOC_MAGIC 0xd7
+
+/**
+ * struct drover_caps - what this module on this kernel can do
+ * @size: in: sizeof(struct drover_caps)
+ * @flags: in: 0
+ * @features: out: DROVER_CAP_*
+ * @max_pages: out: largest file that can be attached, in pages
+ * @version: out: of the interface, DROVER_VERSION of this header or later
+ * @reserved: 0
+ */
+struct drover_caps {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 features;
+	__aligned_u64 max_pages;
+	__u32 version;
+	__u32 reserved;
+};
+
+#define DROVER_VERSION 1
+
+#define DROVER_CAP_ATTACH	(1ULL << 0)	/* DROVER_IOC_ATTACH */
+#define DROVER_CAP_PROTECT	(1ULL << 1)	/* DROVER_ATTACH_PROTECT */
+#define DROVER_CAP_REGION	(1ULL << 2)	/* DROVER_IOC_REGION */
+#define DROVER_CAP_NAMED	(1ULL << 3)	/* regions with a name are at /dev/drover-NAME */
+#define DROVER_CAP_THP_2M	(1ULL << 4)	/* large folios are seen at a grain of 2 MiB */
+#define DROVER_CAP_DEBUG	(1ULL << 5)	/* built with switches that break it, for tests */
+
+/**
+ * struct drover_attach - watch a file
+ * @size: in: sizeof(struct drover_attach)
+ * @flags: in: DROVER_ATTACH_*
+ * @fd: in: memfd, shmem file, or either descriptor of a region, open for writing
+ * @reserved: 0
+ * @pages: out: length of the file
+ *
+ * The command returns the attach descriptor (O_CLOEXEC). Nothing is watched before
+ * DROVER_IOC_ARM. One attach per file. Closing the last reference of the descriptor, by
+ * whatever way, disarms it and leaves the file as it was: nothing that was written is lost.
+ *
+ * Errors: EBADF @fd is no descriptor or not open for writing; ENODEV not shmem;
+ * EMEDIUMTYPE hugetlb; EPERM sealed against writing (F_SEAL_WRITE, F_SEAL_FUTURE_WRITE);
+ * EFBIG longer than max_pages; EBUSY attached already; EOPNOTSUPP a Xen PV guest, a CPU or
+ * kernel whose TLBs the module can't flush, or a flag without its capability.
+ */
+struct drover_attach {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 reserved;
+	__aligned_u64 pages;
+};
+
+/*
+ * Write-protect instead of reading dirty bits: also sees vCPUs of a KVM that keeps no log
+ * for us, at a write fault a page and round, and reports more than was written.
+ */
+#define DROVER_ATTACH_PROTECT	(1U << 0)
+
+/**
+ * struct drover_arm - begin to watch
+ * @size: in: sizeof(struct drover_arm)
+ * @flags: in: 0
+ * @resident: out: pages that held memory, each of which is referenced from now on
+ *
+ * Every write that ends after the return is in a harvest. Takes a reference of each page
+ * that holds memory, which keeps it where it is until disarm: no swap, no migration.
+ * After EINTR nothing is armed. EALREADY armed before.
+ */
+struct drover_arm {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 resident;
+};
+
+/**
+ * struct drover_harvest - what was written since the last harvest
+ * @size: in: sizeof(struct drover_harvest)
+ * @flags: in: DROVER_HARVEST_*
+ * @first: in: first page, a multiple of 64
+ * @npages: in: number of pages; up to the end of the file
+ * @dirty: in: address of a bitmap, bit n for page @first + n: bits of written pages are
+ *	set, none is cleared, words without news are not touched
+ * @hole: in: the same for pages that were punched or truncated and read as zero now; 0: not wanted
+ * @pinned: in: the same for pages that somebody else may write by DMA, found only with
+ *	DROVER_HARVEST_FINAL; 0: not wanted
+ * @ndirty: out: bits set in @dirty
+ * @nhole: out: bits set in @hole; such a page is not in @dirty unless written again
+ * @npinned: out: bits set in @pinned
+ * @done: out: pages looked at; less than @npages after EINTR or EFAULT
+ *
+ * Exact: a write that ended before the call is in this harvest or was in an earlier one.
+ * Copy pages after the return. Errors: ENXIO not armed; bits that could not be stored
+ * (EFAULT) are in the next harvest.
+ */
+struct drover_harvest {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 first;
+	__aligned_u64 npages;
+	__aligned_u64 dirty;
+	__aligned_u64 hole;
+	__aligned_u64 pinned;
+	__aligned_u64 ndirty;
+	__aligned_u64 nhole;
+	__aligned_u64 npinned;
+	__aligned_u64 done;
+};
+
+/* The writers are stopped: also tell what others hold references of. */
+#define DROVER_HARVEST_FINAL	(1U << 0)
+
+/**
+ * struct drover_set_dirty - give bits back: a send of these pages failed
+ * @size: in: sizeof(struct drover_set_dirty)
+ * @flags: in: 0
+ * @first: in: first page, a multiple of 64
+ * @npages: in: number of pages
+ * @bitmap: in: address of a bitmap; pages whose bit is set are in the next harvest
+ *
+ * ENXIO not armed.
+ */
+struct drover_set_dirty {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 first;
+	__aligned_u64 npages;
+	__aligned_u64 bitmap;
+};
+
+/**
+ * struct drover_stat - an attach's account
+ * @size: in: sizeof(struct drover_stat)
+ * @flags: in: 0
+ * @pages: out: length of the file
+ * @held: out: pages referenced now
+ * @harvests: out: finished ones
+ * @harvest_ns: out: how long the last one took
+ * @walked: out: page-table entries it looked at
+ * @dirty: out: pages it reported
+ * @memory: out: bytes the kernel holds for this attach, without the pages
+ */
+struct drover_stat {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 pages;
+	__aligned_u64 held;
+	__aligned_u64 harvests;
+	__aligned_u64 harvest_ns;
+	__aligned_u64 walked;
+	__aligned_u64 dirty;
+	__aligned_u64 memory;
+};
+
+#define DROVER_NAME_LEN 32
+
+/**
+ * struct drover_region - make a region
+ * @size: in: sizeof(struct drover_region)
+ * @flags: in: DROVER_REGION_*
+ * @bytes: in: length, a multiple of 4096
+ * @grace_ms: in: how long waiters wait for a new loader after the last one has gone, before
+ *	they get SIGBUS; 0: for ever
+ * @vm_fd: out: what a VMM maps (MAP_SHARED); O_CLOEXEC
+ * @loader_fd: out: maps without a gate, reads requests, publishes; O_CLOEXEC. Never give
+ *	it to the VMM: its last close is how the module learns that the loader has died
+ * @id: out: for DROVER_IOC_ADOPT
+ * @name: in: [a-z0-9_.-], NUL-terminated: also a device /dev/drover-NAME that behaves
+ *	like @vm_fd, until the region ends; empty: none
+ *
+ * Both mappings are made of pages of 4096 bytes (VM_NOHUGEPAGE). The region ends with its
+ * last descriptor and mapping. Errors: EEXIST the name is taken; EFBIG.
+ */
+struct drover_region {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 bytes;
+	__aligned_u64 grace_ms;
+	__s32 vm_fd;
+	__s32 loader_fd;
+	__aligned_u64 id;
+	char name[DROVER_NAME_LEN];
+};
+
+#define DROVER_REGION_GATED	(1U << 0)	/* the gate is closed from the start */
+
+/**
+ * struct drover_gate - close or open the gate (loader)
+ * @size: in: sizeof(struct drover_gate)
+ * @flags: in: DROVER_GATE_CLOSED, or 0: open, all waiters go on
+ *
+ * Closing it makes every page unpublished that has no received bit; entries of page tables
+ * that exist for those are removed.
+ */
+struct drover_gate {
+	__u32 size;
+	__u32 flags;
+};
+
+#define DROVER_GATE_CLOSED	(1U << 0)
+
+/** struct drover_range - pages [@first, @first + @npages) */
+struct drover_range {
+	__aligned_u64 first;
+	__aligned_u64 npages;
+};
+
+/**
+ * struct drover_publish - these pages are complete (loader)
+ * @size: in: sizeof(struct drover_publish)
+ * @flags: in: DROVER_PUBLISH_*
+ * @ranges: in: address of an array of struct drover_range
+ * @nranges: in: its length, at most DROVER_RANGES_MAX
+ * @reserved: 0
+ * @woken: out: waiters that go on
+ *
+ * Publishing a page again is harmless. Nothing is published when a range is bad (EINVAL).
+ */
+struct drover_publish {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 ranges;
+	__u32 nranges;
+	__u32 reserved;
+	__aligned_u64 woken;
+};
+
+/* They read as zero: what they hold is dropped, no memory is taken. */
+#define DROVER_PUBLISH_ZERO	(1U << 0)
+#define DROVER_RANGES_MAX	4096
+
+/**
+ * struct drover_received - which pages are published (loader)
+ * @size: in: sizeof(struct drover_received)
+ * @flags: in: 0
+ * @first: in: first page, a multiple of 64
+ * @npages: in: number of pages
+ * @bitmap: in: address of a bitmap, which is overwritten
+ * @count: out: bits set
+ */
+struct drover_received {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 first;
+	__aligned_u64 npages;
+	__aligned_u64 bitmap;
+	__aligned_u64 count;
+};
+
+/**
+ * struct drover_adopt - become the loader of a region whose loader has died
+ * @size: in: sizeof(struct drover_adopt)
+ * @flags: in: 0
+ * @id: in: of the region
+ *
+ * Returns a new loader descriptor; requests that nobody has answered are queued again.
+ * Errors: ENOENT no such region, or another user's; EBUSY it has a loader; EOWNERDEAD its
+ * grace has run out, its waiters got SIGBUS.
+ */
+struct drover_adopt {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+};
+
+/**
+ * struct drover_request - somebody waits for a page: read(2) from the loader descriptor
+ * @page: which one
+ * @time_ns: CLOCK_MONOTONIC when it was first asked for
+ * @pid: thread that asked first, in the reader's pid namespace; 0: not in it
+ * @flags: DROVER_REQUEST_*
+ *
+ * read(2) gives as many whole requests as fit, EAGAIN when there are none and the
+ * descriptor is O_NONBLOCK; poll(2) says POLLIN. Each page is asked for once, and once
+ * more after DROVER_IOC_ADOPT.
+ */
+struct drover_request {
+	__aligned_u64 page;
+	__aligned_u64 time_ns;
+	__u32 pid;
+	__u32 flags;
+};
+
+#define DROVER_REQUEST_WRITE	(1U << 0)
+
+/* The table of commands: on /dev/drover */
+#define DROVER_IOC_CAPS		_IOWR(DROVER_IOC_MAGIC, 0x00, struct drover_caps)
+#define DROVER_IOC_ATTACH	_IOWR(DROVER_IOC_MAGIC, 0x01, struct drover_attach)
+#define DROVER_IOC_REGION	_IOWR(DROVER_IOC_MAGIC, 0x02, struct drover_region)
+#define DROVER_IOC_ADOPT	_IOWR(DROVER_IOC_MAGIC, 0x03, struct drover_adopt)
+/* on an attach descriptor */
+#define DROVER_IOC_ARM		_IOWR(DROVER_IOC_MAGIC, 0x10, struct drover_arm)
+#define DROVER_IOC_HARVEST	_IOWR(DROVER_IOC_MAGIC, 0x11, struct drover_harvest)
+#define DROVER_IOC_SET_DIRTY	_IOWR(DROVER_IOC_MAGIC, 0x12, struct drover_set_dirty)
+#define DROVER_IOC_STAT		_IOWR(DROVER_IOC_MAGIC, 0x13, struct drover_stat)
+/* on a loader descriptor */
+#define DROVER_IOC_GATE		_IOWR(DROVER_IOC_MAGIC, 0x20, struct drover_gate)
+#define DROVER_IOC_PUBLISH	_IOWR(DROVER_IOC_MAGIC, 0x21, struct drover_publish)
+#define DROVER_IOC_RECEIVED	_IOWR(DROVER_IOC_MAGIC, 0x22, struct drover_received)
+
+#endif
