@@ -334,4 +334,72 @@ struct drover_request {
 #define DROVER_IOC_PUBLISH	_IOWR(DROVER_IOC_MAGIC, 0x21, struct drover_publish)
 #define DROVER_IOC_RECEIVED	_IOWR(DROVER_IOC_MAGIC, 0x22, struct drover_received)
 
+/*
+ * Events: generic netlink, family DROVER_NL_FAMILY, multicast group DROVER_NL_GROUP, for
+ * CAP_NET_ADMIN of the initial namespaces. Best effort and bounded: what a listener is too
+ * slow for is lost. Each message has DROVER_NL_A_TIME_NS and the attributes in brackets.
+ */
+#define DROVER_NL_FAMILY	"drover"
+#define DROVER_NL_GROUP		"events"
+#define DROVER_NL_VERSION	1
+
+/**
+ * enum drover_nl_cmd - what has happened
+ * @DROVER_NL_UNSPEC: never sent
+ * @DROVER_NL_ATTACH: a file is watched [INO, PAGES]
+ * @DROVER_NL_RELEASE: not any more [INO]
+ * @DROVER_NL_REGION_NEW: a region was made [REGION, PAGES, NAME if it has one]
+ * @DROVER_NL_REGION_END: and has ended [REGION]
+ * @DROVER_NL_LOADER_DIED: a gated region has no loader [REGION, WAITERS]
+ * @DROVER_NL_LOADER_ADOPTED: it has one again [REGION]
+ * @DROVER_NL_STALL: a fault waits for too long [REGION, PAGE, PID, WAIT_MS]
+ * @DROVER_NL_LATE: a final harvest, or one after it, found others that may write
+ *	[INO, PAGE: the first, COUNT]
+ */
+enum drover_nl_cmd {
+	DROVER_NL_UNSPEC,
+	DROVER_NL_ATTACH,
+	DROVER_NL_RELEASE,
+	DROVER_NL_REGION_NEW,
+	DROVER_NL_REGION_END,
+	DROVER_NL_LOADER_DIED,
+	DROVER_NL_LOADER_ADOPTED,
+	DROVER_NL_STALL,
+	DROVER_NL_LATE,
+	__DROVER_NL_CMD_END,
+};
+#define DROVER_NL_CMD_MAX	(__DROVER_NL_CMD_END - 1)
+
+/**
+ * enum drover_nl_attr - what is known of it
+ * @DROVER_NL_A_UNSPEC: never sent
+ * @DROVER_NL_A_PAD: aligns numbers of 64 bits
+ * @DROVER_NL_A_TIME_NS: u64: CLOCK_MONOTONIC
+ * @DROVER_NL_A_INO: u64: inode of the watched file
+ * @DROVER_NL_A_PAGES: u64: length of the file or region
+ * @DROVER_NL_A_REGION: u64: number of the region, as for DROVER_IOC_ADOPT
+ * @DROVER_NL_A_NAME: string: of the region
+ * @DROVER_NL_A_PAGE: u64
+ * @DROVER_NL_A_COUNT: u64: pages
+ * @DROVER_NL_A_WAITERS: u64: threads that sleep
+ * @DROVER_NL_A_PID: u32: thread, in the initial pid namespace
+ * @DROVER_NL_A_WAIT_MS: u64: for how long it has waited
+ */
+enum drover_nl_attr {
+	DROVER_NL_A_UNSPEC,
+	DROVER_NL_A_PAD,
+	DROVER_NL_A_TIME_NS,
+	DROVER_NL_A_INO,
+	DROVER_NL_A_PAGES,
+	DROVER_NL_A_REGION,
+	DROVER_NL_A_NAME,
+	DROVER_NL_A_PAGE,
+	DROVER_NL_A_COUNT,
+	DROVER_NL_A_WAITERS,
+	DROVER_NL_A_PID,
+	DROVER_NL_A_WAIT_MS,
+	__DROVER_NL_A_END,
+};
+#define DROVER_NL_A_MAX		(__DROVER_NL_A_END - 1)
+
 #endif
