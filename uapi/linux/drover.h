@@ -41,7 +41,7 @@
  * @flags: in: 0
  * @features: out: DROVER_CAP_*
  * @max_pages: out: largest file that can be attached, in pages
- * @version: out: of the interface, DROVER_VERSION of this header or later
+ * @version: out: of the interface, DROVER_UAPI_VERSION of this header or later
  * @reserved: 0
  */
 struct drover_caps {
@@ -53,7 +53,7 @@ struct drover_caps {
 	__u32 reserved;
 };
 
-#define DROVER_VERSION 1
+#define DROVER_UAPI_VERSION 1
 
 #define DROVER_CAP_ATTACH	(1ULL << 0)	/* DROVER_IOC_ATTACH */
 #define DROVER_CAP_PROTECT	(1ULL << 1)	/* DROVER_ATTACH_PROTECT */
