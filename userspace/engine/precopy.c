@@ -161,6 +161,14 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	return 0;
 }
 
+/* Two: a guest that writes nothing punches nothing, and one that is stopped neither. */
+static uint64_t harvests_us(const struct drover_source *s)
+{
+	uint64_t idle = drover_tracker_idle_ns(s->tracker) / 1000;
+
+	return (s->dirty_rate ? s->harvest_us : idle) + idle;
+}
+
 /* What is left to digest when the guest has stopped: a part here, all of it there. */
 static uint64_t digest_us(const struct drover_source *s)
 {
@@ -182,7 +190,7 @@ static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
 	p->round = s->round;
 	p->state_bytes = s->state_bytes;
 	p->rtt_us = s->rtt_us;
-	p->fixed_us = 2 * s->harvest_us + digest_us(s);
+	p->fixed_us = harvests_us(s) + digest_us(s);
 	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
 	p->throttle_percent = s->throttle;
 	p->can_throttle = s->m->config.auto_converge &&

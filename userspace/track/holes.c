@@ -17,6 +17,11 @@
  * neighbours too, and one that was punched after the scan, and allocated again by a
  * read, would have an entry at the next scan without ever having been reported.
  *
+ * Looking at a million entries takes milliseconds of the downtime. A punch changes the
+ * file's ctime after it has removed the entries, so while that stands still there is no
+ * need to look. It is a coarse clock's time: two changes within one tick may leave the
+ * same. Only a ctime that was older than the clock when it was read says anything later.
+ *
  * An entry for a page whose data bit is clear means nothing. Such a page has been read
  * but not written since it was a hole, or its writer's tracker has yet to report it.
  *
@@ -24,8 +29,11 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
@@ -44,6 +52,8 @@
  * @fd: for seeking
  * @watch: see above; NULL when holes are seen by another tracker
  * @data: pages that hold data
+ * @ctime: of the file, read before the watch was last looked at
+ * @settled: a later change of the file can't have that time
  * @known_start, @known_end: an extent of data found by SEEK_HOLE in this harvest. It may
  *	have shrunk since: then the punch is seen in the next harvest, or is reported now
  */
@@ -53,6 +63,9 @@ struct hole_block {
 	uint8_t *watch;
 	uint64_t npages;
 	uint64_t *data;
+	struct timespec ctime;
+	bool settled;
+	bool tmpfs;                     /* ctime is known to behave as said at the top */
 	uint64_t known_start, known_end;
 };
 
@@ -230,6 +243,23 @@ static int scan_step(void *arg, uint64_t page, uint64_t end)
 	return drover_pagemap_scan(&w->h->pagemap, &not_present, start, len, absent, w);
 }
 
+/* Nothing was punched since the last look: see the top. Remembers what the next one needs. */
+static bool untouched(struct hole_block *b)
+{
+	struct timespec now, old = b->ctime;
+	bool settled = b->settled;
+	struct stat st;
+
+	b->settled = false;
+	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) < 0 || fstat(b->fd, &st) < 0)
+		return false;
+	b->ctime = st.st_ctim;
+	b->settled = b->tmpfs && (st.st_ctim.tv_sec < now.tv_sec ||
+				  (st.st_ctim.tv_sec == now.tv_sec &&
+				   st.st_ctim.tv_nsec < now.tv_nsec));
+	return settled && st.st_ctim.tv_sec == old.tv_sec && st.st_ctim.tv_nsec == old.tv_nsec;
+}
+
 static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t *map,
 			 struct drover_error *e)
 {
@@ -239,7 +269,7 @@ static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t 
 	b->known_start = b->known_end = 0;
 	if (h->how == DROVER_HOLES_SEEN)
 		return look_at_all(b, map, e);
-	r = drover_parallel(b->npages, DROVER_SCAN_STEP, scan_step, &w);
+	r = untouched(b) ? 0 : drover_parallel(b->npages, DROVER_SCAN_STEP, scan_step, &w);
 	if (r < 0)
 		return block_err(b, r, "scan the watch", e);
 	return look_at_new(b, map, e);
@@ -288,6 +318,7 @@ static void one_page_faults(struct drover_holes *h, struct hole_block *b)
 static int block_open(struct drover_holes *h, struct hole_block *b,
 		      const struct drover_ram_block *ram, struct drover_error *e)
 {
+	struct statfs fs;
 	struct stat st;
 	int r;
 
@@ -296,8 +327,9 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 	b->fd = drover_datamap_open(ram);
 	if (b->fd < 0)
 		return block_err(b, b->fd, "open", e);
-	if (fstat(b->fd, &st) < 0)
+	if (fstat(b->fd, &st) < 0 || fstatfs(b->fd, &fs) < 0)
 		return block_err(b, -errno, "stat", e);
+	b->tmpfs = fs.f_type == TMPFS_MAGIC;
 	if (ram->fd_off > (uint64_t)st.st_size || ram->size > (uint64_t)st.st_size - ram->fd_off)
 		return drover_err(e, -EINVAL, "ram %s: holes: the file ends before the block does",
 				  ram->name);

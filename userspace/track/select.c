@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "track/internal.h"
@@ -33,6 +34,7 @@ static const struct drover_tracker_ops *const table[TABLE_LEN + 1] = {
  * @state: of chosen[i] while it is armed
  * @armed: chosen trackers armed, from the first on
  * @holes: while armed
+ * @writes_ns: how long the last harvest took without the holes
  */
 struct drover_tracker {
 	struct drover_track_source src;
@@ -40,6 +42,7 @@ struct drover_tracker {
 	void *state[CHOSEN_MAX];
 	unsigned int n, armed;
 	struct drover_holes *holes;
+	uint64_t writes_ns;
 	char name[64];
 	char report[DROVER_TRACK_REPORT_MAX];
 };
@@ -212,6 +215,7 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e)
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
 			   struct drover_error *e)
 {
+	uint64_t begin = drover_now_ns();
 	unsigned int i;
 	int r;
 
@@ -222,7 +226,13 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 		if (r < 0)
 			return r;
 	}
+	t->writes_ns = drover_now_ns() - begin;
 	return drover_holes_harvest(t->holes, maps, e);
+}
+
+uint64_t drover_tracker_idle_ns(const struct drover_tracker *t)
+{
+	return t->writes_ns;
 }
 
 const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block)
