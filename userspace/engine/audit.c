@@ -10,6 +10,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/digest.h"
+#include "base/log.h"
 #include "engine/source.h"
 
 #define AUDIT_BATCH 4096u
@@ -57,6 +58,32 @@ static int rehash_block(struct drover_source *s, unsigned int i, uint64_t *total
 		DROVER_STAT(s->m, audit_differences, *bad);
 	}
 	return 0;
+}
+
+/* Nobody sees DMA: only a pinned page's content tells. Without digests nothing does. */
+void source_pinned(struct drover_source *s)
+{
+	uint64_t total = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++) {
+		const struct drover_ram_block *b = &s->m->ram->block[i];
+		const uint64_t *pinned = drover_tracker_pinned(s->tracker, i);
+		uint64_t npages = drover_pages(b->size), page = 0;
+
+		for (; pinned && !s->skip[i]; page++) {
+			page = drover_bitmap_next(pinned, npages, page, true);
+			if (page == npages)
+				break;
+			total++;
+			if (s->digest[i] && s->digest[i][page] !=
+			    drover_page_digest(b->host + drover_page_off(page)))
+				drover_bit_set(s->dirty[i], page);
+			drover_debug(s->m->log, "pinned, a device may write it: %s:%llu", b->name,
+				     (unsigned long long)page);
+		}
+	}
+	DROVER_STAT(s->m, pinned_pages, total);
 }
 
 int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e)

@@ -40,6 +40,8 @@ int source_harvest(struct drover_source *s, bool final, struct drover_error *e)
 	r = drover_tracker_harvest(s->tracker, s->dirty, final, e);
 	if (r < 0)
 		return r;
+	if (final)
+		source_pinned(s);
 	now = drover_now_ns();
 	s->dirty_pages = count_dirty(s);
 	s->stale_groups = source_digest_stale(s);

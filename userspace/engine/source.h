@@ -163,6 +163,8 @@ int source_digest(struct drover_source *s, struct drover_error *e);
 int source_digest_ack(struct drover_source *s, struct drover_error *e);
 /* audit.c: re-hash; @ret_bad pages differ and were named */
 int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e);
+/* After a final harvest: pinned pages that are not what was sent last are dirty. */
+void source_pinned(struct drover_source *s);
 /* settle.c */
 void source_settle(struct drover_source *s, bool need_resume);
 /* source.c */

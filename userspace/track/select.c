@@ -72,6 +72,17 @@ static int refused(const struct choice *c, const char *what, struct drover_error
 	return drover_err(e, -EOPNOTSUPP, "%s: %s", what, all);
 }
 
+/* Take this one, and the one that sees the vCPUs if this one does not. */
+static void take_with_vcpus(struct choice *c, unsigned int i)
+{
+	unsigned int v;
+
+	c->taken[i] = true;
+	for (v = 0; table[i]->no_vcpus && v < TABLE_LEN; v++)
+		if (c->usable[v] && table[v]->vcpu_only)
+			c->taken[v] = true;
+}
+
 /* The first usable tracker that sees more than vCPUs; TABLE_LEN when there is none. */
 static unsigned int first_complete(const struct choice *c)
 {
@@ -90,7 +101,7 @@ static int choose(struct choice *c, const char *want, struct drover_error *e)
 	if (strcmp(want, "auto") == 0) {
 		if (complete == TABLE_LEN)
 			return refused(c, "tracker: none can be used here", e);
-		c->taken[complete] = true;
+		take_with_vcpus(c, complete);
 		return 0;
 	}
 	for (i = 0; i < TABLE_LEN && strcmp(want, table[i]->name) != 0; i++)
@@ -100,7 +111,7 @@ static int choose(struct choice *c, const char *want, struct drover_error *e)
 	if (!c->usable[i])
 		return drover_err(e, -EOPNOTSUPP, "tracker %s: cannot be used: %s", want,
 				  c->why[i]);
-	c->taken[i] = true;
+	take_with_vcpus(c, i);
 	if (!table[i]->vcpu_only)
 		return 0;
 	if (complete == TABLE_LEN)
@@ -238,6 +249,16 @@ uint64_t drover_tracker_idle_ns(const struct drover_tracker *t)
 const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block)
 {
 	return t->holes ? drover_holes_data(t->holes, block) : NULL;
+}
+
+const uint64_t *drover_tracker_pinned(const struct drover_tracker *t, unsigned int block)
+{
+	unsigned int i;
+
+	for (i = 0; i < t->armed; i++)
+		if (t->chosen[i]->pinned)
+			return t->chosen[i]->pinned(t->state[i], block);
+	return NULL;
 }
 
 void drover_tracker_stop(struct drover_tracker *t)

@@ -52,11 +52,13 @@ struct drover_track_source {
  * @guarantee: one line: which writers it sees
  * @sees_holes: punched holes are reported; otherwise the hole tracker runs beside it
  * @vcpu_only: sees KVM vCPUs and nothing else; needs another tracker for the VMM's threads
+ * @no_vcpus: does not see KVM vCPUs; the one that does is taken along where the guest offers it
  * @probe: 1 usable; 0 not usable and @why says what is missing
  * @start: arm; every write finished after start returned is seen
  * @harvest: OR into maps[block] what was written since the last harvest and clear it;
  *	every write finished before the call is in this or an earlier harvest; some may
  *	be reported twice. @final: the guest is paused, the result must be exact or more
+ * @pinned: see drover_tracker_pinned(); NULL when the tracker can't tell
  * @stop: disarm, leave the VMM as if never armed; idempotent
  */
 struct drover_tracker_ops {
@@ -64,10 +66,12 @@ struct drover_tracker_ops {
 	const char *guarantee;
 	bool sees_holes;
 	bool vcpu_only;
+	bool no_vcpus;
 	int (*probe)(const struct drover_track_source *src, char *why, size_t why_len);
 	int (*start)(const struct drover_track_source *src, void **ret_state,
 		     struct drover_error *e);
 	int (*harvest)(void *state, uint64_t *const *maps, bool final, struct drover_error *e);
+	const uint64_t *(*pinned)(void *state, unsigned int block);
 	void (*stop)(void *state);
 };
 
@@ -84,7 +88,8 @@ struct drover_tracker;
  * @src: copied; what its members point to outlives the tracker
  * @want: value of the `tracker` option ("auto", "pagemap-scan", ...)
  *
- * auto takes the best complete combination: kmod; pagemap-scan, with kvm-log beside it
+ * auto takes the best complete combination: kmod, with kvm-log beside it when that is
+ * offered, as kmod does not see vCPUs; pagemap-scan, with kvm-log beside it
  * when that is offered (it may be skipped if pagemap-scan sees vCPUs by itself);
  * soft-dirty. A tracker that was named and cannot be used is an error that says why.
  */
@@ -115,6 +120,13 @@ uint64_t drover_tracker_idle_ns(const struct drover_tracker *t);
  * (touching allocates). One bitmap a block, owned by the tracker.
  */
 const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block);
+/**
+ * drover_tracker_pinned() - pages that a device may write, as of the last final harvest
+ *
+ * No tracker sees such a write. The first final harvest in a row reports these pages
+ * dirty, the later ones don't: compare their content with what was sent. NULL: unknown.
+ */
+const uint64_t *drover_tracker_pinned(const struct drover_tracker *t, unsigned int block);
 void drover_tracker_stop(struct drover_tracker *t);
 struct drover_tracker *drover_tracker_free(struct drover_tracker *t);
 
