@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -43,6 +44,7 @@ static int sim_track_source(struct drover_guest *g, struct drover_track_source *
 		.ram = &s->ram,
 		.uffd = s->uffd,
 		.pagemap_fd = s->pagemap_fd,
+		.pid = getpid(),
 	};
 	ret->block[0].base = (uint64_t)(uintptr_t)s->vmm;
 	return 0;
