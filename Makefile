@@ -23,13 +23,17 @@ PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
 
 DEPS := gcc make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
-	python3 socat python3-docutils
+	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
 
 PKGS := liburing json-c libxxhash
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+# droverctl alone listens to the kernel module's events.
+PKGS_ctl := libnl-genl-3.0
+CFLAGS_ctl = $(eval CFLAGS_ctl := $(shell pkg-config --cflags $(PKGS_ctl)))$(CFLAGS_ctl)
+LIBS_ctl = $(eval LIBS_ctl := $(shell pkg-config --libs $(PKGS_ctl)))$(LIBS_ctl)
 
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS ?= -O2 -g
@@ -98,7 +102,7 @@ $(shell mkdir -p $(B); printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(SAN) $(WA
 $(B)/obj/%.o: userspace/%.c $(B)/.flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(patsubst %/,%,$(dir $*))) -MMD -MP -c -o $@ $<
 
 define layer_rules
 $(call archive,$(1)): $(call objs,$(1))
@@ -114,7 +118,7 @@ define program_rules
 $(B)/$(1): $(call objs,$(2)) $(call archives,$(LIBRARY_LAYERS))
 	$$(call say,LD,$$@)
 	$$(Q)$(CC) $$(ALL_LDFLAGS) -o $$@ $(call objs,$(2)) \
-		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $$(ALL_LIBS)
+		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $$(ALL_LIBS) $$(LIBS_$(2))
 endef
 $(eval $(call program_rules,droverd,daemon))
 $(eval $(call program_rules,droverctl,ctl))

@@ -125,6 +125,8 @@ def migration(world, a, b):
     check("settle by force", ctl("settle", "--force", "own", socket=a), 1, err="in doubt")
     check("where to?", ctl("migrate", socket=a), 2)
     check("bad --channel", ctl("migrate", "--channel", "main", socket=a), 2, err="TYPE=URI")
+    if not os.path.exists("/dev/drover"):
+        check("monitor without the module", ctl("monitor"), 1, err="modprobe drover")
     check("bad --set", ctl("migrate", "tcp:127.0.0.1:1", "--set", "nope=1", socket=a), 2)
     check("refused by the daemon", ctl("migrate", "tcp:127.0.0.1:1", "--set", "postcopy-ram=on",
                                        socket=a), 1, err="postcopy-ram")

@@ -90,6 +90,7 @@ int verb_quit(struct ctl *c);
 int verb_status(struct ctl *c);
 int verb_watch(struct ctl *c);
 int verb_events(struct ctl *c);
+int verb_monitor(struct ctl *c);
 int verb_set(struct ctl *c);
 int verb_get(struct ctl *c);
 int verb_options(struct ctl *c);

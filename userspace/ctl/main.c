@@ -35,6 +35,7 @@ static const struct ctl_verb verbs[] = {
 	{ "get", "[NAME]", 0, 1, 0, verb_get, "show settings" },
 	{ "options", "[NAME]", 0, 1, 0, verb_options, "type, default, range and meaning" },
 	{ "events", "", 0, 0, 0, verb_events, "print events as they come" },
+	{ "monitor", "", 0, 0, 0, verb_monitor, "print the kernel module's events as they come" },
 	{ "quit", "", 0, 0, 0, verb_quit, "end the daemon" },
 };
 
