@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef DROVER_KMOD_INTERNAL_H
+#define DROVER_KMOD_INTERNAL_H
+
+/*
+ * What the files of drover.ko share.
+ *
+ *	main.c		/dev/drover, the dispatcher of commands
+ *	attach.c	the attach object: its descriptor, arm, disarm, commands
+ *	harvest.c	the three channels of a harvest
+ *	hold.c		the references held of an attached file's folios
+ *	walk.c		page tables of all mappings of a file
+ *	region.c, fault.c, loader.c	regions
+ *	events.c	tracepoints' definitions, generic netlink
+ */
+#include <linux/fs.h>
+#include <linux/types.h>
+
+#include <linux/drover.h>
+
+/**
+ * struct drover_cmd - one command of a descriptor
+ * @cmd: DROVER_IOC_*; only its magic and number are matched, the caller's structure may
+ *	have another size
+ * @min: size of the structure in its first version
+ * @size: size of the structure as this module knows it, at most DROVER_ARG_MAX
+ * @fn: gets the structure in kernel memory, with zeros where the caller's was shorter.
+ *	Checks flags and reserved members itself. What it changes is written back for the
+ *	caller when it returns >= 0, -EINTR or -EFAULT. Returns the value of the ioctl
+ * @undo: takes back what @fn has done when the outputs can't be written; may be NULL
+ */
+struct drover_cmd {
+	unsigned int cmd;
+	size_t min;
+	size_t size;
+	int (*fn)(struct file *file, void *arg);
+	void (*undo)(struct file *file, void *arg, int ret);
+};
+
+#define DROVER_CMD(_cmd, _type, _min, _fn, _undo) \
+	{ .cmd = (_cmd), .min = (_min), .size = sizeof(_type), .fn = (_fn), .undo = (_undo) }
+
+#define DROVER_ARG_MAX 128
+
+/* main.c */
+long drover_ioctl(const struct drover_cmd *table, unsigned int n, struct file *file,
+		  unsigned int cmd, unsigned long arg);
+
+/* attach.c */
+int drover_cmd_attach(struct file *file, void *arg);
+void drover_undo_fd(struct file *file, void *arg, int ret);
+u64 drover_attach_features(void);
+u64 drover_attach_max_pages(void);
+
+/*
+ * region.c. Descriptors of a command that returns them are reserved and installed by its
+ * function; a structure that can't be written back leaves them to the exit of the process.
+ */
+int drover_cmd_region(struct file *file, void *arg);
+int drover_cmd_adopt(struct file *file, void *arg);
+int drover_region_init(void);
+void drover_region_exit(void);
+
+/**
+ * drover_region_shm - the shmem file behind a descriptor of a region
+ * @file: any file
+ *
+ * Return: the file, without a new reference; NULL if @file is neither a vm nor a loader
+ * descriptor.
+ */
+struct file *drover_region_shm(struct file *file);
+
+/* events.c; none of them sleeps for long, all may be called from process context only */
+int drover_events_init(void);
+void drover_events_exit(void);
+void drover_event_attach(u64 ino, u64 pages);
+void drover_event_release(u64 ino);
+void drover_event_late(u64 ino, u64 page, u64 n);
+
+/*
+ * Switches that break the harvest on purpose, for tests that must see that breakage. They
+ * exist only in a build with DROVER_DEBUG=1: module parameter "debug", a sum of these.
+ */
+#define DROVER_DEBUG_NO_FLUSH		(1U << 0)	/* no TLB flush after the walk */
+#define DROVER_DEBUG_NO_FOLIO_DIRTY	(1U << 1)	/* the folios' own flag isn't read */
+#define DROVER_DEBUG_NO_HOLD		(1U << 2)	/* references are dropped, pages kept unheld */
+#define DROVER_DEBUG_STOP_AT_SKIP	(1U << 3)	/* the walk ends at the first VMA skipped */
+
+#ifdef DROVER_DEBUG
+bool drover_debug(unsigned int what);
+#else
+static inline bool drover_debug(unsigned int what)
+{
+	return false;
+}
+#endif
+
+#endif
