@@ -248,6 +248,7 @@ install: all $(MANS)
 	$(Q)ln -sf libdrover.so.0 $(D)/lib/libdrover.so
 	$(Q)install -m 644 $(B)/libdrover.a $(D)/lib/
 	$(Q)install -m 644 userspace/lib/drover.h $(D)/include/
+	$(Q)install -D -m 644 uapi/linux/drover.h $(D)/include/linux/drover.h
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@prefix@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' \
 		-e 's|@version@|$(VERSION)|g' userspace/lib/drover.pc.in > $(D)/lib/pkgconfig/drover.pc
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|g' userspace/daemon/droverd@.service.in \
@@ -258,7 +259,7 @@ install: all $(MANS)
 	$(Q)install -m 644 userspace/ctl/completion.zsh $(D)/share/zsh/site-functions/_droverctl
 uninstall: ## what install put there
 	$(Q)rm -f $(PROGRAMS:%=$(D)/bin/%) $(D)/lib/libdrover.* $(D)/lib/pkgconfig/drover.pc \
-		$(D)/include/drover.h $(D)/lib/systemd/system/droverd@.service \
+		$(D)/include/drover.h $(D)/include/linux/drover.h $(D)/lib/systemd/system/droverd@.service \
 		$(foreach m,$(MANS),$(D)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
 		$(D)/share/bash-completion/completions/droverctl \
 		$(D)/share/zsh/site-functions/_droverctl

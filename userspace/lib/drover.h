@@ -197,6 +197,52 @@ DROVER_API void drover_agent_verdict_changed(struct drover_agent *agent);
  */
 DROVER_API void drover_track_fds(int *uffd, int *pagemap);
 
+/*
+ * The kernel module, one function a command. <linux/drover.h>, installed beside this
+ * header, has the structures and says what each command promises. A VMM that takes its
+ * guest's RAM from a region maps vm_fd MAP_SHARED and passes it to drover_agent_add_ram().
+ * Descriptors are the caller's, and close-on-exec. A signal ends none of these calls.
+ */
+struct drover_caps;
+struct drover_stat;
+struct drover_region;
+struct drover_range;
+struct drover_request;
+
+/** drover_kmod_open() - /dev/drover. -ENOENT: not loaded; -EACCES: not for this user */
+DROVER_API int drover_kmod_open(int *fd, struct drover_text *why);
+DROVER_API int drover_kmod_caps(int dev, struct drover_caps *caps, struct drover_text *why);
+
+/** drover_kmod_attach() - watch @fd from drover_kmod_arm() on until @attach is closed */
+DROVER_API int drover_kmod_attach(int dev, int fd, uint32_t flags, int *attach, uint64_t *pages,
+				  struct drover_text *why);
+DROVER_API int drover_kmod_arm(int attach, uint64_t *resident, struct drover_text *why);
+/**
+ * drover_kmod_harvest() - set the bits of what was written since the last one
+ * @first: a multiple of 64; bit n of the maps is page @first + n
+ * @final: the writers are stopped; then @pinned may be wanted
+ * @dirty, @hole, @pinned: the last two may be NULL
+ */
+DROVER_API int drover_kmod_harvest(int attach, uint64_t first, uint64_t npages, int final,
+				   uint64_t *dirty, uint64_t *hole, uint64_t *pinned,
+				   struct drover_text *why);
+DROVER_API int drover_kmod_set_dirty(int attach, uint64_t first, uint64_t npages,
+				     const uint64_t *map, struct drover_text *why);
+DROVER_API int drover_kmod_stat(int attach, struct drover_stat *stat, struct drover_text *why);
+
+/** drover_kmod_region() - @region: bytes, grace_ms, flags and name in; vm_fd, loader_fd, id out */
+DROVER_API int drover_kmod_region(int dev, struct drover_region *region, struct drover_text *why);
+DROVER_API int drover_kmod_adopt(int dev, uint64_t id, int *loader, struct drover_text *why);
+DROVER_API int drover_kmod_gate(int loader, int closed, struct drover_text *why);
+/** drover_kmod_publish() - any number of ranges; @zero: they read as zero */
+DROVER_API int drover_kmod_publish(int loader, const struct drover_range *ranges, uint32_t n,
+				   int zero, uint64_t *woken, struct drover_text *why);
+DROVER_API int drover_kmod_received(int loader, uint64_t first, uint64_t npages, uint64_t *map,
+				    uint64_t *count, struct drover_text *why);
+/** drover_kmod_read_requests() - returns how many of @max were filled in; 0: none now */
+DROVER_API int drover_kmod_read_requests(int loader, struct drover_request *req, unsigned int max,
+					 struct drover_text *why);
+
 /** drover_version() - "0.1.0" */
 DROVER_API const char *drover_version(void);
 
