@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef DROVER_COMPAT_H
+#define DROVER_COMPAT_H
+
+/*
+ * What differs between kernels, and nowhere else. Built and run: 6.1. What is said about
+ * later ones was read in their sources and is untested.
+ */
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
+#include <linux/version.h>
+#include <asm/invpcid.h>
+#include <asm/tlbflush.h>
+
+#ifndef CONFIG_X86_64
+#error "drover.ko is for x86-64: elsewhere dirty is not one bit of a page-table entry"
+#endif
+
+/* Pages of this file are shmem's. The operations were exported until 6.5, the test since. */
+static inline bool drover_is_shmem(struct address_space *mapping)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return shmem_mapping(mapping);
+#else
+	return mapping->a_ops == &shmem_aops;
+#endif
+}
+
+/* Can this CPU drop all that it has cached of page tables, of every address space? */
+static inline bool drover_can_flush(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	return boot_cpu_has(X86_FEATURE_INVPCID);
+#else
+	return true;
+#endif
+}
+
+/* On the CPU it is called on; interrupts are off. */
+static inline void drover_flush_local(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	invpcid_flush_all();
+#else
+	__flush_tlb_all();
+#endif
+}
+
+/*
+ * Take the dirty bit of a present entry, under its lock. From 6.6 on (shadow stacks) an
+ * entry that was dirty and lost its write bit carries it as saved-dirty.
+ */
+#if defined(_PAGE_SAVED_DIRTY)
+#define DROVER_DIRTY_BITS (_PAGE_DIRTY | _PAGE_SAVED_DIRTY)
+#else
+#define DROVER_DIRTY_BITS _PAGE_DIRTY
+#endif
+
+static inline bool drover_take_dirty(unsigned long *entry)
+{
+	unsigned long old = READ_ONCE(*entry);
+
+	if (!(old & DROVER_DIRTY_BITS))
+		return false;
+	while (!try_cmpxchg(entry, &old, old & ~(unsigned long)DROVER_DIRTY_BITS))
+		;
+	return true;
+}
+
+/* How many entries of page tables map it: folio_mapcount() is not exported for large ones. */
+static inline int drover_folio_mapcount(struct folio *folio)
+{
+	int sum = 0;
+	long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++)
+		sum += page_mapcount(folio_page(folio, i));
+	return sum;
+}
+
+/*
+ * The entries under *pmd, mapped and locked; NULL when it is no page table (any more). Up
+ * to 6.4 an inline does it and tables can't vanish under i_mmap_rwsem.
+ */
+static inline pte_t *drover_pte_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+				     spinlock_t **ptl)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	pmd_t val;
+	pte_t *pte;
+
+	rcu_read_lock();
+again:
+	val = pmdp_get_lockless(pmd);
+	if (pmd_none(val) || !pmd_present(val) || pmd_trans_huge(val) || pmd_bad(val)) {
+		rcu_read_unlock();
+		return NULL;
+	}
+	*ptl = pte_lockptr(mm, &val);
+	pte = pte_offset_kernel(&val, addr);
+	spin_lock(*ptl);
+	if (unlikely(!pmd_same(val, pmdp_get_lockless(pmd)))) {
+		spin_unlock(*ptl);
+		goto again;
+	}
+	return pte;
+#else
+	if (pmd_none(*pmd) || !pmd_present(*pmd) || pmd_trans_huge(*pmd) || pmd_bad(*pmd))
+		return NULL;
+	return pte_offset_map_lock(mm, pmd, addr, ptl);
+#endif
+}
+
+static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	(void)pte;
+	spin_unlock(ptl);
+	rcu_read_unlock();
+#else
+	pte_unmap_unlock(pte, ptl);
+#endif
+}
+
+#endif

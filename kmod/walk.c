@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The page-table walk of a harvest: every mapping of the file that can write, in every
+ * process. The kernel's own helper (clean_record_shared_mapping_range) ends its walk at
+ * the first mapping that can't, so a reader hides the writers behind it; and it makes KVM
+ * drop its tables. This one calls no notifier: it changes neither a frame nor a right.
+ *
+ * Taking a dirty bit while a CPU has the entry cached as dirty would lose the next store,
+ * so all TLBs are flushed before the caller may copy a page. Until then mms are marked as
+ * having a flush pending, for those who change entries without flushing what isn't dirty.
+ *
+ * Page tables stay: free_pgtables() unlinks the mapping first, which needs i_mmap_rwsem.
+ */
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/pagemap.h>
+#include <linux/rbtree.h>
+#include <linux/sched.h>
+#include <linux/smp.h>
+
+#include "compat.h"
+#include "watch.h"
+
+struct walk {
+	struct drover_watch *w;
+	struct vm_area_struct *vma;
+};
+
+static unsigned long index_of(const struct walk *k, unsigned long addr)
+{
+	return k->vma->vm_pgoff + ((addr - k->vma->vm_start) >> PAGE_SHIFT);
+}
+
+static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl;
+	pte_t *start = drover_pte_lock(k->vma->vm_mm, pmd, addr, &ptl), *pte;
+
+	if (!start)
+		return;
+	k->w->walked += (end - addr) >> PAGE_SHIFT;
+	for (pte = start; addr != end; pte++, addr += PAGE_SIZE)
+		if (pte_present(*pte) && drover_take_dirty((unsigned long *)&pte->pte))
+			__set_bit(index_of(k, addr), k->w->dirty);
+	drover_pte_unlock(start, ptl);
+}
+
+/* A large page is dirty as a whole. */
+static bool walk_huge(struct walk *k, pmd_t *pmd, unsigned long addr)
+{
+	unsigned long first = index_of(k, addr & PMD_MASK);
+	spinlock_t *ptl;
+	bool huge;
+
+	if (!pmd_trans_huge(*pmd))
+		return false;
+	ptl = pmd_lock(k->vma->vm_mm, pmd);
+	huge = pmd_trans_huge(*pmd);
+	if (huge && drover_take_dirty((unsigned long *)&pmd->pmd) && first < k->w->npages)
+		bitmap_set(k->w->dirty, first, min_t(unsigned long, PTRS_PER_PTE,
+						     k->w->npages - first));
+	spin_unlock(ptl);
+	k->w->walked++;
+	return huge;
+}
+
+static void walk_pmds(struct walk *k, pud_t *pud, unsigned long addr, unsigned long end)
+{
+	pmd_t *pmd = pmd_offset(pud, addr);
+	unsigned long next;
+
+	for (; addr != end; pmd++, addr = next) {
+		next = pmd_addr_end(addr, end);
+		if (!pmd_none(*pmd) && !walk_huge(k, pmd, addr))
+			walk_ptes(k, pmd, addr, next);
+		cond_resched();
+	}
+}
+
+static void walk_vma(struct walk *k, unsigned long addr, unsigned long end)
+{
+	unsigned long next;
+
+	for (; addr != end; addr = next) {
+		pgd_t *pgd = pgd_offset(k->vma->vm_mm, addr);
+		p4d_t *p4d;
+		pud_t *pud;
+
+		next = pud_addr_end(addr, end);
+		if (pgd_none(*pgd) || pgd_bad(*pgd))
+			continue;
+		p4d = p4d_offset(pgd, addr);
+		if (p4d_none(*p4d) || p4d_bad(*p4d))
+			continue;
+		pud = pud_offset(p4d, addr);
+		if (pud_none(*pud) || pud_bad(*pud))
+			continue;
+		walk_pmds(k, pud, addr, next);
+	}
+}
+
+/* Can this mapping have written to the file's pages? Private ones write to their own. */
+static bool can_write(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE);
+}
+
+static void flush(void *unused)
+{
+	drover_flush_local();
+}
+
+typedef void vma_fn(struct walk *k, unsigned long addr, unsigned long end);
+
+static void pend(struct walk *k, unsigned long addr, unsigned long end)
+{
+	inc_tlb_flush_pending(k->vma->vm_mm);
+}
+
+static void unpend(struct walk *k, unsigned long addr, unsigned long end)
+{
+	dec_tlb_flush_pending(k->vma->vm_mm);
+}
+
+/* The interval tree's own iterators are not exported; mappings of guest RAM are few. */
+static void each_vma(struct drover_watch *w, unsigned long first, unsigned long end, vma_fn *fn)
+{
+	struct rb_node *n;
+
+	for (n = rb_first_cached(&w->mapping->i_mmap); n; n = rb_next(n)) {
+		struct walk k = { .w = w, .vma = rb_entry(n, struct vm_area_struct, shared.rb) };
+		unsigned long from = k.vma->vm_pgoff, to = from + vma_pages(k.vma);
+
+		if (!can_write(k.vma)) {
+			if (drover_debug(DROVER_DEBUG_STOP_AT_SKIP))
+				break;
+			continue;
+		}
+		if (from >= end || to <= first)
+			continue;
+		fn(&k, k.vma->vm_start + ((max(from, first) - from) << PAGE_SHIFT),
+		   k.vma->vm_start + ((min(to, end) - from) << PAGE_SHIFT));
+	}
+}
+
+void drover_walk(struct drover_watch *w, unsigned long first, unsigned long end)
+{
+	i_mmap_lock_read(w->mapping);
+	each_vma(w, first, end, pend);
+	each_vma(w, first, end, walk_vma);
+	if (!drover_debug(DROVER_DEBUG_NO_FLUSH))
+		on_each_cpu(flush, NULL, 1);
+	each_vma(w, first, end, unpend);
+	i_mmap_unlock_read(w->mapping);
+}
