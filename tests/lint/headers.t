@@ -18,7 +18,7 @@ licence() {
 		[ -f "$f" ] || continue
 		case $f in
 		*.map | *.pc.in) continue ;;
-		kmod/* | bpf/*) want='GPL-2.0-only' ;;
+		Kbuild | dkms.conf | kmod/* | bpf/*) want='GPL-2.0-only' ;;
 		uapi/*) want='GPL-2.0-only WITH Linux-syscall-note' ;;
 		userspace/daemon/* | userspace/ctl/* | userspace/vmm/*) want='GPL-2.0-or-later' ;;
 		userspace/*) want='LGPL-2.1-or-later' ;;
