@@ -211,21 +211,6 @@ static int look_at_new(struct hole_block *b, const uint64_t *map, struct drover_
 	return 0;
 }
 
-/* Another tracker has reported punches as well as writes: what is dirty may be either. */
-static int look_at_all(struct hole_block *b, const uint64_t *map, struct drover_error *e)
-{
-	uint64_t page = 0, n;
-	int r;
-
-	while ((n = drover_bitmap_next_run(map, b->npages, page, &page))) {
-		r = look_again(b, page, page + n, e);
-		if (r < 0)
-			return r;
-		page += n;
-	}
-	return 0;
-}
-
 /* Pieces are whole words of the bitmaps: each thread has its own. */
 static int scan_step(void *arg, uint64_t page, uint64_t end)
 {
@@ -267,12 +252,22 @@ static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t 
 	int r;
 
 	b->known_start = b->known_end = 0;
-	if (h->how == DROVER_HOLES_SEEN)
-		return look_at_all(b, map, e);
-	r = untouched(b) ? 0 : drover_parallel(b->npages, DROVER_SCAN_STEP, scan_step, &w);
-	if (r < 0)
-		return block_err(b, r, "scan the watch", e);
+	if (b->watch && !untouched(b)) {
+		r = drover_parallel(b->npages, DROVER_SCAN_STEP, scan_step, &w);
+		if (r < 0)
+			return block_err(b, r, "scan the watch", e);
+	}
 	return look_at_new(b, map, e);
+}
+
+void drover_holes_punched(struct drover_holes *h, unsigned int block, const uint64_t *map)
+{
+	struct hole_block *b = &h->block[block];
+	size_t i, words = drover_bitmap_words(b->npages);
+
+	for (i = 0; i < words; i++)
+		if (map[i] & b->data[i])
+			b->data[i] &= ~map[i];
 }
 
 int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e)

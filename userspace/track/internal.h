@@ -42,6 +42,8 @@ struct drover_holes;
 int drover_holes_new(const struct drover_ram *ram, enum drover_holes_how how,
 		     struct drover_holes **ret, struct drover_error *e);
 struct drover_holes *drover_holes_free(struct drover_holes *h);
+/* In DROVER_HOLES_SEEN, before a harvest: these pages were punched since the last one. */
+void drover_holes_punched(struct drover_holes *h, unsigned int block, const uint64_t *map);
 /*
  * Report punched pages in maps[block], and bring the data maps up to date: with those,
  * and with what the other trackers have reported in @maps before.

@@ -45,7 +45,8 @@ struct kmod_file {
  * @final: the last harvest was a final one
  * @file: @n of them
  * @of: the file of each block
- * @pinned: one map a block, as of the last final harvest
+ * @hole: one map a block, as of the last harvest
+ * @pinned: the same, as of the last final one
  */
 struct kmod_state {
 	const struct drover_ram *ram;
@@ -53,6 +54,7 @@ struct kmod_state {
 	unsigned int n;
 	struct kmod_file file[DROVER_RAM_BLOCKS_MAX];
 	unsigned int of[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *hole[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *pinned[DROVER_RAM_BLOCKS_MAX];
 };
 
@@ -134,8 +136,10 @@ static void kmod_stop(void *state)
 		free(s->file[i].hole);
 		free(s->file[i].pinned);
 	}
-	for (i = 0; i < s->ram->n; i++)
+	for (i = 0; i < s->ram->n; i++) {
+		free(s->hole[i]);
 		free(s->pinned[i]);
+	}
 	free(s);
 }
 
@@ -203,8 +207,9 @@ static int arm(struct kmod_state *s, struct drover_error *e)
 			return drover_err_prefix(e, "tracker kmod: "), r;
 	}
 	for (i = 0; i < s->ram->n; i++) {
+		s->hole[i] = drover_bitmap_new(drover_pages(s->ram->block[i].size));
 		s->pinned[i] = drover_bitmap_new(drover_pages(s->ram->block[i].size));
-		if (!s->pinned[i])
+		if (!s->hole[i] || !s->pinned[i])
 			return drover_err(e, -ENOMEM, "tracker kmod: bitmaps: out of memory");
 	}
 	return 0;
@@ -301,7 +306,9 @@ static int kmod_harvest(void *state, uint64_t *const *maps, bool final, struct d
 		uint64_t n = drover_pages(b->size), at = drover_pages(b->fd_off) - f->first;
 
 		hand_on(maps[i], n, f, f->dirty, at);
-		hand_on(maps[i], n, f, f->hole, at);
+		memset(s->hole[i], 0, drover_bitmap_bytes(n));
+		hand_on(s->hole[i], n, f, f->hole, at);
+		drover_bitmap_or(maps[i], s->hole[i], n);
 		memset(s->pinned[i], 0, drover_bitmap_bytes(n));
 		hand_on(s->pinned[i], n, f, f->pinned, at);
 		if (final && !s->final)
@@ -315,6 +322,13 @@ static int kmod_harvest(void *state, uint64_t *const *maps, bool final, struct d
 	return 0;
 }
 
+static const uint64_t *kmod_holes(void *state, unsigned int block)
+{
+	const struct kmod_state *s = state;
+
+	return s->hole[block];
+}
+
 static const uint64_t *kmod_pinned(void *state, unsigned int block)
 {
 	const struct kmod_state *s = state;
@@ -325,11 +339,11 @@ static const uint64_t *kmod_pinned(void *state, unsigned int block)
 const struct drover_tracker_ops drover_tracker_kmod = {
 	.name = "kmod",
 	.guarantee = "every CPU writer through any mapping or system call, and punched holes",
-	.sees_holes = true,
 	.no_vcpus = true,
 	.probe = kmod_probe,
 	.start = kmod_start,
 	.harvest = kmod_harvest,
+	.holes = kmod_holes,
 	.pinned = kmod_pinned,
 	.stop = kmod_stop,
 };

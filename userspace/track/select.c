@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -133,7 +134,7 @@ static void take(struct drover_tracker *t, const struct choice *c)
 			if (!c->taken[i] || table[i]->vcpu_only != (pass == 0))
 				continue;
 			t->chosen[t->n++] = table[i];
-			holes |= table[i]->sees_holes;
+			holes |= table[i]->holes != NULL;
 			at += (size_t)snprintf(t->name + at, sizeof(t->name) - at, "%s%s",
 					       at ? "+" : "", table[i]->name);
 		}
@@ -193,6 +194,30 @@ const char *drover_tracker_report(const struct drover_tracker *t)
 	return t->report;
 }
 
+/*
+ * One that sees holes knows the pages that it has reported, or that were there when it was
+ * armed. One that is made after that, is found by the data map, sent, and punched, would
+ * not be reported. So it is told of all that the first round sends: by a harvest that
+ * nobody needs the result of, as that round comes after it.
+ */
+static int first_harvest(struct drover_tracker *t, struct drover_error *e)
+{
+	uint64_t *maps[DROVER_RAM_BLOCKS_MAX] = { NULL };
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < t->src.ram->n && r >= 0; i++) {
+		maps[i] = drover_bitmap_new(drover_pages(t->src.ram->block[i].size));
+		if (!maps[i])
+			r = drover_err(e, -ENOMEM, "tracker: out of memory");
+	}
+	if (r >= 0)
+		r = drover_tracker_harvest(t, maps, false, e);
+	for (i = 0; i < t->src.ram->n; i++)
+		free(maps[i]);
+	return r;
+}
+
 static int tracker_arm(struct drover_tracker *t, struct drover_error *e)
 {
 	enum drover_holes_how how = DROVER_HOLES_BEST;
@@ -204,11 +229,12 @@ static int tracker_arm(struct drover_tracker *t, struct drover_error *e)
 		if (r < 0)
 			return r;
 		t->armed = i + 1;
-		if (t->chosen[i]->sees_holes)
+		if (t->chosen[i]->holes)
 			how = DROVER_HOLES_SEEN;
 	}
 	/* Last: what is written while the data map is read has a tracker already. */
-	return drover_holes_new(t->src.ram, how, &t->holes, e);
+	r = drover_holes_new(t->src.ram, how, &t->holes, e);
+	return r >= 0 && how == DROVER_HOLES_SEEN ? first_harvest(t, e) : r;
 }
 
 int drover_tracker_start(struct drover_tracker *t, struct drover_error *e)
@@ -221,6 +247,16 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e)
 	if (r < 0)
 		drover_tracker_stop(t);
 	return r;
+}
+
+/* Punches that a tracker has seen; the data map is brought up to date by them. */
+static void tell_holes(struct drover_tracker *t, unsigned int chosen)
+{
+	unsigned int i;
+
+	for (i = 0; t->chosen[chosen]->holes && i < t->src.ram->n; i++)
+		drover_holes_punched(t->holes, i,
+				     t->chosen[chosen]->holes(t->state[chosen], i));
 }
 
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
@@ -237,6 +273,8 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 		if (r < 0)
 			return r;
 	}
+	for (i = 0; i < t->armed; i++)
+		tell_holes(t, i);
 	t->writes_ns = drover_now_ns() - begin;
 	return drover_holes_harvest(t->holes, maps, e);
 }

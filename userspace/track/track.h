@@ -50,7 +50,6 @@ struct drover_track_source {
  * struct drover_tracker_ops - one way to see writes
  * @name: as in the `tracker` option
  * @guarantee: one line: which writers it sees
- * @sees_holes: punched holes are reported; otherwise the hole tracker runs beside it
  * @vcpu_only: sees KVM vCPUs and nothing else; needs another tracker for the VMM's threads
  * @no_vcpus: does not see KVM vCPUs; the one that does is taken along where the guest offers it
  * @probe: 1 usable; 0 not usable and @why says what is missing
@@ -58,19 +57,21 @@ struct drover_track_source {
  * @harvest: OR into maps[block] what was written since the last harvest and clear it;
  *	every write finished before the call is in this or an earlier harvest; some may
  *	be reported twice. @final: the guest is paused, the result must be exact or more
+ * @holes: pages of a block that the last harvest found punched, which it has reported
+ *	too; NULL when the tracker does not see holes: then the hole tracker runs beside it
  * @pinned: see drover_tracker_pinned(); NULL when the tracker can't tell
  * @stop: disarm, leave the VMM as if never armed; idempotent
  */
 struct drover_tracker_ops {
 	const char *name;
 	const char *guarantee;
-	bool sees_holes;
 	bool vcpu_only;
 	bool no_vcpus;
 	int (*probe)(const struct drover_track_source *src, char *why, size_t why_len);
 	int (*start)(const struct drover_track_source *src, void **ret_state,
 		     struct drover_error *e);
 	int (*harvest)(void *state, uint64_t *const *maps, bool final, struct drover_error *e);
+	const uint64_t *(*holes)(void *state, unsigned int block);
 	const uint64_t *(*pinned)(void *state, unsigned int block);
 	void (*stop)(void *state);
 };
