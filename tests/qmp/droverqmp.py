@@ -142,10 +142,15 @@ class Daemon:
                 [DROVERD, "--qmp", "unix:" + self.path, "--guest", guest, *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, **popen)
         end = time.monotonic() + DEADLINE
-        while not os.path.exists(self.path):
+        while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("droverd did not start: " + self.text())
             time.sleep(0.005)
+
+    def answers(self):
+        """The socket's file is there before somebody listens on it."""
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.path) == 0
 
     def text(self):
         with open(self.log, errors="replace") as f:

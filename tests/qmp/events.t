@@ -79,8 +79,9 @@ def exit_on_error(world, a):
     uri = "unix:" + world.dir + "/e3"
     d.client().call("migrate-incoming", uri=uri, exit_on_error=True)
     c = a.client()
-    c.call("migrate", uri=uri)
-    tap.ok(c.status("failed", "completed")["status"] == "failed", "sizes differ: it fails")
+    started = c.call("migrate", uri=uri)
+    info = c.status("failed", "completed")
+    tap.ok(info["status"] == "failed", "sizes differ: it fails", [started, info])
     tap.ok(c.call("query-status")["return"]["status"] == "running", "the source runs on")
     refused = d.wait(3) is None
     tap.ok(refused and match({"status": "setup"}, d.client().call("query-migrate")["return"]),

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Sourced by the scripts of the test bed: where things are. Run from anywhere.
+#	B		build directory, as for make
+#	VM_CACHE	packages, unpacked; several clones may share one
+#	VM_ABI		the kernel, as Debian names it; default: what is newest
+cd "$(dirname "$0")/../.." || exit 1
+top=$(pwd)
+B=${B:-build}
+vm=$top/$B/vm
+cache=${VM_CACHE:-$vm/cache}
+mkdir -p "$vm" "$cache" || exit 1
+cache=$(cd "$cache" && pwd)
+root=$cache/root
+
+die() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+# After fetch.sh: the kernel, its modules and its headers.
+kernel() {
+	abi=$(cat "$cache/abi" 2>/dev/null)
+	[ -n "$abi" ] || die "no kernel: run tests/vm/fetch.sh"
+	vmlinuz=${VM_KERNEL:-$root/boot/vmlinuz-$abi}
+	kdir=${VM_KDIR:-$root/usr/src/linux-headers-$abi}
+}
