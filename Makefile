@@ -26,6 +26,7 @@ DEPS := gcc make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
+DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1
 
 PKGS := liburing json-c libxxhash
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -86,13 +87,15 @@ missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/nul
 	grep -q 'ok installed' || echo $$p; done)
 install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	apt-get -qq -y --no-install-recommends install $(1) >/dev/null,:)
-.PHONY: deps deps-san deps-bench
+.PHONY: deps deps-san deps-bench deps-vm
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
 deps-san: deps ## and those for sanitizers and fuzzing
 	$(Q)$(call install_missing,$(call missing,$(DEPS_SAN)))
 deps-bench: deps ## and the peers that make bench measures against
 	$(Q)$(call install_missing,$(call missing,$(DEPS_BENCH)))
+deps-vm: deps ## and what builds the module and boots the test guest (no kernel is installed)
+	$(Q)$(call install_missing,$(call missing,$(DEPS_VM)))
 
 # ---- compile ----------------------------------------------------------------
 # Objects depend on how they are made: other flags or another compiler rebuild them.
@@ -173,6 +176,33 @@ check-unit: $(UNIT_TESTS) ## unit tests only
 	$(Q)prove -e '' $(UNIT_TESTS)
 check-lint: all $(DOC_GENS) ## layers, globals, headers, licences, generated pages
 	$(Q)B=$(B) CC="$(CC)" prove -e '' $(wildcard tests/lint/*.t)
+
+# ---- the module, in a guest with a kernel of its own ------------------------
+VM_BINS := $(patsubst tests/vm/%.c,$(B)/vm/bin/%,$(wildcard tests/vm/*.c))
+$(B)/vm/bin/%: tests/vm/%.c $(B)/.flags $(call archives,$(LIBRARY_LAYERS))
+	$(call say,VMTEST,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< \
+		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
+
+.PHONY: vm-programs module check-vm check-vm-long check-vm-controls
+vm-programs: $(VM_BINS) programs
+module: ## drover.ko for Debian's kernel, downloaded and never installed
+module: deps-vm
+	$(Q)sh tests/vm/fetch.sh
+	$(Q)B=$(B) sh tests/vm/build.sh
+check-vm: ## the module's tests, in a guest under QEMU (no KVM needed)
+check-vm: deps-vm
+	$(Q)$(MAKE) vm-programs
+	$(Q)B=$(B) sh tests/vm/run.sh
+check-vm-long: ## and those that take long: stress, 1,000 regions, two nodes
+check-vm-long: deps-vm
+	$(Q)$(MAKE) vm-programs
+	$(Q)B=$(B) sh tests/vm/run.sh -s long
+check-vm-controls: ## each test fails when its mechanism is switched off
+check-vm-controls: deps-vm
+	$(Q)$(MAKE) vm-programs
+	$(Q)B=$(B) sh tests/vm/run.sh -c
 
 # ---- sanitizers, fuzzing, soaks, bench --------------------------------------
 .PHONY: check-asan check-tsan check-san

@@ -182,24 +182,4 @@ static inline void ksft_msleep(unsigned int ms)
 		;
 }
 
-/* The attach descriptor, or -1 and errno. */
-static inline int ksft_attach(int dev, int fd, uint32_t flags)
-{
-	struct drover_attach a = { .size = sizeof(a), .flags = flags, .fd = fd };
-
-	return ioctl(dev, DROVER_IOC_ATTACH, &a);
-}
-
-static inline int ksft_arm(int attach)
-{
-	struct drover_arm a = { .size = sizeof(a) };
-
-	return ioctl(attach, DROVER_IOC_ARM, &a);
-}
-
-static inline bool ksft_bit(const uint64_t *map, uint64_t n)
-{
-	return map[n / 64] >> (n % 64) & 1;
-}
-
 #endif

@@ -26,9 +26,9 @@ source_of() {
 	die "$1: no such test"
 }
 if [ $# = 0 ]; then
-	for f in tests/vm/*.c tests/vm/*.sh; do
+	for f in $(grep -l 'return ksft_end()' tests/vm/*.c) \
+		$(grep -l '^# Runs in the test guest' tests/vm/*.sh); do
 		t=$(basename "$f")
-		grep -q 'kselftest\.h\|^# Runs in the test guest' "$f" || continue
 		[ "$(said "$f" set)" = "$set" ] && set -- "$@" "${t%.*}"
 	done
 fi
@@ -43,7 +43,7 @@ rd=$work/rd
 mkdir -p "$rd/bin" "$rd/sbin" "$rd/tests" "$rd/proc" "$rd/sys" "$rd/dev" "$rd/tmp" "$rd/lib/host" \
 	"$rd/lib64" "$rd/run" "$rd/etc"
 cp tests/vm/init "$rd/init" && chmod 755 "$rd/init"
-cp "$root/bin/busybox" "$rd/bin/" || exit 1
+cp "$root/bin/busybox" "$rd/bin/" && ln -s busybox "$rd/bin/sh" || exit 1
 echo 'root:x:0:0::/tmp:/bin/sh' >"$rd/etc/passwd"
 if [ -e Kbuild ]; then
 	ko=$(sh tests/vm/build.sh $control) || exit 1
