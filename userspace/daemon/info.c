@@ -27,12 +27,12 @@ static const struct stat_row {
 #undef STAT
 };
 
-static const struct drover_stat *stat_of(const struct drover_stats *s, const struct stat_row *row)
+static const struct drover_measure *stat_of(const struct drover_stats *s, const struct stat_row *row)
 {
-	return (const struct drover_stat *)((const char *)s + row->offset);
+	return (const struct drover_measure *)((const char *)s + row->offset);
 }
 
-static struct json_object *stat_value(const struct drover_stat *s, enum kind kind)
+static struct json_object *stat_value(const struct drover_measure *s, enum kind kind)
 {
 	uint64_t bits = atomic_load_explicit(&s->value, memory_order_relaxed);
 	double v;
@@ -51,7 +51,7 @@ static void add_stats(const struct drover_stats *s, struct json_object *const gr
 	size_t i;
 
 	for (i = 0; i < DROVER_ARRAY_SIZE(rows); i++) {
-		const struct drover_stat *st = stat_of(s, &rows[i]);
+		const struct drover_measure *st = stat_of(s, &rows[i]);
 		uint64_t at = atomic_load_explicit(&st->at, memory_order_relaxed);
 
 		if (!at && rows[i].group != GROUP_ram)

@@ -7,14 +7,28 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "dev/kmod.h"
 #include "engine/internal.h"
+
+static bool kmod_here(void)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	int fd;
+
+	if (drover_kdev_open(&fd, &e) < 0)
+		return false;
+	close(fd);
+	return true;
+}
 
 void drover_engine_have(struct drover_guest *g, struct drover_have *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->throttle = g->ops->traits(g)->can_throttle;
 	ret->affinity = true;
+	ret->kmod = kmod_here();
 }
 
 struct transport_rule {

@@ -93,9 +93,9 @@ void drover_links_forget(struct drover_migration *m);
 /* Forget one link, before it is freed. */
 void drover_link_forget(struct drover_migration *m, struct drover_link *l);
 
-void drover_stat_u64(struct drover_stat *s, uint64_t v);
-void drover_stat_f64(struct drover_stat *s, double v);
-static inline uint64_t drover_stat_get(const struct drover_stat *s)
+void drover_stat_u64(struct drover_measure *s, uint64_t v);
+void drover_stat_f64(struct drover_measure *s, double v);
+static inline uint64_t drover_stat_get(const struct drover_measure *s)
 {
 	return atomic_load_explicit(&s->value, memory_order_relaxed);
 }

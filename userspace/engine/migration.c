@@ -108,13 +108,13 @@ void drover_links_forget(struct drover_migration *m)
 	m->nlinks = 0;
 }
 
-void drover_stat_u64(struct drover_stat *s, uint64_t v)
+void drover_stat_u64(struct drover_measure *s, uint64_t v)
 {
 	atomic_store_explicit(&s->value, v, memory_order_relaxed);
 	atomic_store_explicit(&s->at, drover_now_ns(), memory_order_relaxed);
 }
 
-void drover_stat_f64(struct drover_stat *s, double v)
+void drover_stat_f64(struct drover_measure *s, double v)
 {
 	uint64_t bits;
 

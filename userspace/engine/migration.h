@@ -120,13 +120,13 @@ bool drover_migration_ended(const struct drover_migration *m);
 bool drover_migration_auditing(const struct drover_migration *m);
 
 /* A number and when it was last updated (monotonic ns; 0: never, shown as absent). */
-struct drover_stat {
+struct drover_measure {
 	_Atomic uint64_t value;         /* f64: bits of the double */
 	_Atomic uint64_t at;
 };
 
 struct drover_stats {
-#define STAT(group, json, member, type, unit, doc) struct drover_stat member;
+#define STAT(group, json, member, type, unit, doc) struct drover_measure member;
 #include "engine/stats.def"
 #undef STAT
 };

@@ -24,7 +24,7 @@
 #define STATE_MAX (1ull << 30)
 #define LATE_TRIES 8
 
-static uint64_t lap(uint64_t *t, struct drover_stat *part)
+static uint64_t lap(uint64_t *t, struct drover_measure *part)
 {
 	uint64_t now = drover_now_ns(), us = (now - *t) / 1000;
 

@@ -14,7 +14,8 @@
 static int told(int r, const struct drover_error *e, struct drover_text *why)
 {
 	if (r < 0 && why)
-		snprintf(why->text, sizeof(why->text), "%s", e->msg);
+		snprintf(why->text, sizeof(why->text), "%.*s",
+			 (int)sizeof(why->text) - 1, e->msg);
 	return r;
 }
 
