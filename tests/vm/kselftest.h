@@ -122,8 +122,10 @@ static inline __attribute__((format(printf, 1, 2), noreturn)) void ksft_die(cons
 }
 
 /* @ret is what a call returned: it must be -1 with @want in errno, or >= 0 for @want 0. */
-#define ksft_errno(ret, want, ...) \
-	ksft_errno_at((long)(ret), errno, (want), __VA_ARGS__)
+#define ksft_errno(ret, want, ...) ({ \
+	long ksft_ret = (long)(ret);	/* errno is read after the call, not before */ \
+	ksft_errno_at(ksft_ret, errno, (want), __VA_ARGS__); \
+})
 static inline __attribute__((format(printf, 4, 5))) bool ksft_errno_at(long ret, int err, int want,
 									const char *fmt, ...)
 {
