@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/ramfile.h"
 #include "guest/agent-link.h"
 #include "guest/agent-proto.h"
 #include "guest/guest.h"
@@ -63,18 +64,14 @@ static bool name_ok(const char *s, size_t size)
 static int check_file(const struct agent_guest *a, const struct drover_agent_ram *b, int fd,
 		      struct drover_error *e)
 {
-	struct stat st;
+	uint64_t size;
 
-	if (fstat(fd, &st) < 0)
-		return drover_err(e, -errno, "agent %s: RAM %s: fstat: %s", a->link.path, b->name,
-				  drover_strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return drover_err(e, -EPROTO, "agent %s: RAM %s: not a memfd or shmem file",
+	if (drover_ramfile_size(fd, &size) < 0)
+		return drover_err(e, -EPROTO, "agent %s: RAM %s: not a memfd, shmem file or region",
 				  a->link.path, b->name);
-	if (b->fd_off > (uint64_t)st.st_size || b->size > (uint64_t)st.st_size - b->fd_off)
+	if (b->fd_off > size || b->size > size - b->fd_off)
 		return drover_err(e, -EPROTO, "agent %s: RAM %s: block ends beyond its file "
-				  "(%llu bytes)", a->link.path, b->name,
-				  (unsigned long long)st.st_size);
+				  "(%llu bytes)", a->link.path, b->name, (unsigned long long)size);
 	return 0;
 }
 

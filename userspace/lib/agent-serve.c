@@ -17,6 +17,7 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
+#include "base/ramfile.h"
 #include "dev/uffd.h"
 
 /* A callback's failure, with its text if it gave one. */
@@ -227,6 +228,7 @@ static int serve_owner_get(struct drover_agent *a, struct drover_error *e)
 static int empty_ram(struct drover_agent *a, struct drover_error *e)
 {
 	unsigned int i;
+	int r;
 
 	for (i = 0; i < a->ram.n; i++) {
 		const struct drover_ram_block *b = &a->ram.block[i];
@@ -234,10 +236,9 @@ static int empty_ram(struct drover_agent *a, struct drover_error *e)
 		/* The source does not send it: this side's content is the guest's. */
 		if (b->flags & DROVER_RAM_SHARED_DEST)
 			continue;
-		if (fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)b->fd_off,
-			      (off_t)b->size) < 0)
-			return drover_err(e, -errno, "RAM %s: punch: %s", b->name,
-					  drover_strerror(errno));
+		r = drover_ramfile_punch(b->fd, b->fd_off, b->size, b->host);
+		if (r < 0)
+			return drover_err(e, r, "RAM %s: punch: %s", b->name, drover_strerror(r));
 	}
 	return 0;
 }

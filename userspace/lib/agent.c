@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/ramfile.h"
 #include "dev/uffd.h"
 #include "lib/internal.h"
 
@@ -151,8 +151,9 @@ static int check_ram(const struct drover_agent *a, const struct drover_agent_ram
 	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 				    "0123456789._/-";
 	uint64_t bits = o->gpa | o->len | o->fd_off | (uintptr_t)o->host;
-	struct stat st;
+	uint64_t size;
 	unsigned int i;
+	int r;
 
 	if (a->listen_fd >= 0)
 		return drover_err(e, -EINVAL, "RAM: too late, the agent listens");
@@ -164,10 +165,10 @@ static int check_ram(const struct drover_agent *a, const struct drover_agent_ram
 	if (bits & (DROVER_PAGE_SIZE - 1) || !o->len || !o->host || o->len > UINT64_MAX - o->gpa ||
 	    o->flags & ~DROVER_AGENT_RAM_SHARED_DEST)
 		return drover_err(e, -EINVAL, "RAM %s: bad size, alignment or flags", o->name);
-	if (fstat(o->fd, &st) < 0)
-		return drover_err(e, -errno, "RAM %s: fstat: %s", o->name, drover_strerror(errno));
-	if (!S_ISREG(st.st_mode) || o->fd_off > (uint64_t)st.st_size ||
-	    o->len > (uint64_t)st.st_size - o->fd_off)
+	r = drover_ramfile_size(o->fd, &size);
+	if (r < 0)
+		return drover_err(e, r, "RAM %s: size of its file: %s", o->name, drover_strerror(r));
+	if (o->fd_off > size || o->len > size - o->fd_off)
 		return drover_err(e, -EINVAL, "RAM %s: not within its file", o->name);
 	for (i = 0; i < a->ram.n; i++) {
 		const struct drover_ram_block *b = &a->ram.block[i];

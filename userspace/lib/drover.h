@@ -104,8 +104,9 @@ struct drover_agent_opts {
  * @name: the same on source and destination, unique, 1..63 of [A-Za-z0-9._/-]
  * @gpa: guest physical address
  * @len: bytes
- * @fd: memfd or shmem file, mapped MAP_SHARED by the VMM; duplicated. It must not be
- *	shortened while droverd is attached; better seal it with F_SEAL_SHRINK
+ * @fd: memfd, shmem file or vm descriptor of a region, mapped MAP_SHARED by the VMM;
+ *	duplicated. It must not be shortened while droverd is attached; better seal it with
+ *	F_SEAL_SHRINK
  * @fd_off: where the block begins in @fd
  * @host: the VMM's mapping of the block, the one its vCPUs use; the trackers watch it
  * @flags: DROVER_AGENT_RAM_*

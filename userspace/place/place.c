@@ -11,7 +11,6 @@
 #include "place/place.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
+#include "base/ramfile.h"
 #include "base/thread.h"
 #include "base/zero.h"
 #include "dev/pagemap.h"
@@ -134,14 +134,13 @@ int drover_place_announce(struct drover_place *p, unsigned int block, uint64_t p
 static int punch(const struct drover_ram_block *b, uint64_t page, uint64_t npages,
 		 struct drover_error *e)
 {
-	int r = fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			  (off_t)(b->fd_off + drover_page_off(page)),
-			  (off_t)drover_page_off(npages));
+	int r = drover_ramfile_punch(b->fd, b->fd_off + drover_page_off(page),
+				     drover_page_off(npages), b->host + drover_page_off(page));
 
 	if (r < 0)
-		return drover_err(e, -errno, "block %s: empty pages %llu+%llu: %s", b->name,
+		return drover_err(e, r, "block %s: empty pages %llu+%llu: %s", b->name,
 				  (unsigned long long)page, (unsigned long long)npages,
-				  drover_strerror(errno));
+				  drover_strerror(r));
 	return 0;
 }
 

@@ -40,6 +40,7 @@
 #include "base/err.h"
 #include "base/parallel.h"
 #include "base/populate.h"
+#include "base/ramfile.h"
 #include "dev/pagemap.h"
 #include "dev/uffd.h"
 #include "track/internal.h"
@@ -314,7 +315,7 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 		      const struct drover_ram_block *ram, struct drover_error *e)
 {
 	struct statfs fs;
-	struct stat st;
+	uint64_t size;
 	int r;
 
 	b->ram = ram;
@@ -322,10 +323,13 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 	b->fd = drover_datamap_open(ram);
 	if (b->fd < 0)
 		return block_err(b, b->fd, "open", e);
-	if (fstat(b->fd, &st) < 0 || fstatfs(b->fd, &fs) < 0)
-		return block_err(b, -errno, "stat", e);
+	r = drover_ramfile_size(b->fd, &size);
+	if (r >= 0 && fstatfs(b->fd, &fs) < 0)
+		r = -errno;
+	if (r < 0)
+		return block_err(b, r, "stat", e);
 	b->tmpfs = fs.f_type == TMPFS_MAGIC;
-	if (ram->fd_off > (uint64_t)st.st_size || ram->size > (uint64_t)st.st_size - ram->fd_off)
+	if (ram->fd_off > size || ram->size > size - ram->fd_off)
 		return drover_err(e, -EINVAL, "ram %s: holes: the file ends before the block does",
 				  ram->name);
 	b->data = drover_bitmap_new(b->npages);

@@ -17,24 +17,24 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/ramfile.h"
 #include "dev/kmod.h"
 #include "track/internal.h"
 
 /**
  * struct kmod_file - one file, and what its harvest found
+ * @fd: a block's
  * @attach: the module's descriptor; the watch ends with it
  * @first: page the maps begin with, a multiple of 64
  * @npages: length of the maps
  */
 struct kmod_file {
-	dev_t dev;
-	ino_t ino;
+	int fd;
 	int attach;
 	uint64_t first, npages;
 	uint64_t *dirty, *hole, *pinned;
@@ -148,12 +148,6 @@ static void kmod_stopp(struct kmod_state **s)
 	kmod_stop(*s);
 }
 
-static int block_err(const struct drover_ram_block *b, int r, const char *step,
-		     struct drover_error *e)
-{
-	return drover_err(e, r, "tracker kmod: ram %s: %s: %s", b->name, step, drover_strerror(r));
-}
-
 /* The block's file, attached when it is a new one. */
 static int file_of(struct kmod_state *s, unsigned int block, int dev, int flags,
 		   struct drover_error *e)
@@ -162,14 +156,11 @@ static int file_of(struct kmod_state *s, unsigned int block, int dev, int flags,
 	uint64_t first = drover_pages(b->fd_off) & ~63ull;
 	uint64_t end = drover_pages(b->fd_off) + drover_pages(b->size);
 	struct kmod_file *f;
-	struct stat st;
 	unsigned int i;
 	int r;
 
-	if (fstat(b->fd, &st) < 0)
-		return block_err(b, -errno, "stat", e);
 	for (i = 0; i < s->n; i++)
-		if (s->file[i].dev == st.st_dev && s->file[i].ino == st.st_ino)
+		if (drover_ramfile_same(s->file[i].fd, b->fd))
 			break;
 	f = &s->file[i];
 	s->of[block] = i;
@@ -180,8 +171,8 @@ static int file_of(struct kmod_state *s, unsigned int block, int dev, int flags,
 		f->npages = (old > end ? old : end) - f->first;
 		return 0;
 	}
-	*f = (struct kmod_file){ .dev = st.st_dev, .ino = st.st_ino, .attach = -EBADF,
-				 .first = first, .npages = end - first };
+	*f = (struct kmod_file){ .fd = b->fd, .attach = -EBADF, .first = first,
+				 .npages = end - first };
 	s->n++;
 	r = drover_kdev_attach(dev, b->fd, (uint32_t)flags, &f->attach, NULL, e);
 	if (r < 0)
