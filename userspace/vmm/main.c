@@ -96,6 +96,7 @@ static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_tex
 		struct drover_agent_ram_opts ram = {
 			.size = sizeof(ram), .name = vm->slot[i].name, .gpa = vm->slot[i].gpa,
 			.len = vm->slot[i].len, .host = vm->slot[i].host, .fd = vm->slot[i].fd,
+			.fd_off = vm->slot[i].off,
 			.flags = vm->opts.share ? DROVER_AGENT_RAM_SHARED_DEST : 0,
 		};
 
@@ -117,6 +118,8 @@ static const struct {
 	{ "balloon", "on|off", "the guest gives up pages and takes them back; default on" },
 	{ "share", "DIR", "RAM in files of this tmpfs, for a second VMM to take over in place "
 	  "(x-ignore-shared)" },
+	{ "region", "[=NAME]", "RAM from the kernel module, as /dev/drover-NAME, too; needs "
+	  "drover.ko" },
 	{ "heartbeat-file", "PATH", "append lines: vcpu, count, source or dest, time" },
 	{ "dirty-log", NULL, "offer KVM's dirty log (bitmap) to droverd" },
 	{ "dirty-ring", "BYTES", "offer it as a ring a vcpu: a power of two, 8K to 1M" },
@@ -130,14 +133,15 @@ static const struct {
 
 static int usage(FILE *f)
 {
+	const char *arg;
 	unsigned int i;
 	int n;
 
 	fprintf(f, "usage: drover-vmm --agent PATH [OPTION...]\n"
 		"A KVM guest of two vCPUs that checks itself, to be migrated by droverd.\n\n");
 	for (i = 0; i < NOPTIONS; i++) {
-		n = fprintf(f, "  --%s%s%s", options[i].name, options[i].arg ? "=" : "",
-			    options[i].arg ? options[i].arg : "");
+		arg = options[i].arg ? options[i].arg : "";
+		n = fprintf(f, "  --%s%s%s", options[i].name, *arg && *arg != '[' ? "=" : "", arg);
 		fprintf(f, "%*s %s\n", n < 26 ? 26 - n : 0, "", options[i].help);
 	}
 	return f == stdout ? 0 : EXIT_USAGE;
@@ -181,6 +185,8 @@ static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 		return (o->balloon = !strcmp(arg, "on")) || !strcmp(arg, "off");
 	else if (!strcmp(name, "share"))
 		o->share = arg;
+	else if (!strcmp(name, "region"))
+		return (o->region = arg ? arg : "", !arg || *arg);
 	else if (!strcmp(name, "heartbeat-file"))
 		o->heartbeat = arg;
 	else if (!strcmp(name, "dirty-log"))
@@ -193,6 +199,22 @@ static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 	return true;
 }
 
+/* 0, 1 or 2, as getopt wants it */
+static int takes_arg(const char *arg)
+{
+	return !arg ? no_argument : *arg == '[' ? optional_argument : required_argument;
+}
+
+/* NULL: they go together */
+static const char *conflict(const struct vmm_opts *o)
+{
+	if (o->region && o->share)
+		return "--region and --share: RAM is in one or in the other";
+	if (o->region && o->foreign && !strcmp(o->foreign, "pwrite"))
+		return "--region: no file that --foreign-writer=pwrite could write to";
+	return NULL;
+}
+
 /* -1: go on; else the exit status */
 static int parse(int argc, char **argv, struct vmm_opts *o)
 {
@@ -200,7 +222,8 @@ static int parse(int argc, char **argv, struct vmm_opts *o)
 	int c, i = 0;
 
 	for (c = 0; c < (int)NOPTIONS; c++)
-		longs[c] = (struct option){ options[c].name, options[c].arg != NULL, NULL, 1 };
+		longs[c] = (struct option){ options[c].name, takes_arg(options[c].arg),
+					   NULL, 1 };
 	while ((c = getopt_long(argc, argv, "", longs, &i)) != -1) {
 		if (c != 1)
 			return usage(stderr);
@@ -214,7 +237,13 @@ static int parse(int argc, char **argv, struct vmm_opts *o)
 			return EXIT_USAGE;
 		}
 	}
-	return optind < argc || !o->agent ? usage(stderr) : -1;
+	if (optind < argc || !o->agent)
+		return usage(stderr);
+	if (conflict(o)) {
+		fprintf(stderr, "drover-vmm: %s\n", conflict(o));
+		return EXIT_USAGE;
+	}
+	return -1;
 }
 
 /* ---- main loop ---- */

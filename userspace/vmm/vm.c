@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A KVM machine: guest RAM in sealed memfds, two vCPUs, no devices but ports. vm_free()
+ * A KVM machine: guest RAM in sealed memfds or a region of the module, two vCPUs, no devices but ports. vm_free()
  * accepts what a failed vm_new() left. Everything hangs off struct vm; main.c owns it.
  */
 #include "vmm/vmm.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/drover.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -70,22 +71,68 @@ static int slot_file(const char *dir, const char *name, uint64_t len)
 	return ftruncate(fd, (off_t)len) < 0 ? -errno : fd;
 }
 
-static int slot_new(struct slot *s, const char *dir, const char *name, uint64_t gpa, uint64_t len,
+/*
+ * One region for all RAM, its gate open. Who wants to load it later becomes its loader by
+ * the number in `droverctl monitor`: a loader descriptor here would be in the way.
+ */
+static int region_new(struct vm *vm, uint64_t len, int *ret, struct drover_text *why)
+{
+	struct drover_region r = { .size = sizeof(r), .bytes = len };
+	_cleanup_close_ int dev = -EBADF;
+	size_t n = strlen(vm->opts.region);
+	int err;
+
+	if (n >= sizeof(r.name))
+		return vm_err(why, -ENAMETOOLONG, "region %s", vm->opts.region);
+	memcpy(r.name, vm->opts.region, n);
+	err = drover_kmod_open(&dev, why);
+	if (err >= 0)
+		err = drover_kmod_region(dev, &r, why);
+	if (err < 0)
+		return err;
+	close(r.loader_fd);
+	*ret = r.vm_fd;
+	return 0;
+}
+
+/* In @region, if not -1, from @off on; else in a file of its own. */
+static int slot_new(struct vm *vm, struct slot *s, const char *name, int region, uint64_t off,
 		    struct drover_text *why)
 {
+	uint64_t len = s->len;
+
 	s->name = name;
-	s->gpa = gpa;
-	s->len = len;
-	s->fd = slot_file(dir, name, len);
+	s->gpa = off;
+	s->off = region < 0 ? 0 : off;
+	s->fd = region < 0 ? slot_file(vm->opts.share, name, len) :
+			     fcntl(region, F_DUPFD_CLOEXEC, 0);
 	if (s->fd < 0)
-		return vm_err(why, s->fd, "RAM %s", name);
-	s->host = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+		return vm_err(why, region < 0 ? s->fd : -errno, "RAM %s", name);
+	s->host = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd,
+		       (off_t)s->off);
 	if (s->host == MAP_FAILED) {
 		s->host = NULL;
 		return vm_err(why, -errno, "RAM %s: mmap", name);
 	}
 	s->log = drover_bitmap_new(len / 4096);
 	return s->log ? 0 : vm_err(why, -ENOMEM, "RAM %s: dirty log", name);
+}
+
+/* ram0 from address 0, and the device's block behind it. */
+static int ram_new(struct vm *vm, struct drover_text *why)
+{
+	_cleanup_close_ int region = -EBADF;
+	int r = 0;
+
+	vm->slot[0].len = vm->opts.mem;
+	vm->slot[1].len = DEVICE_PAGES * 4096;
+	if (vm->opts.region)
+		r = region_new(vm, vm->slot[0].len + vm->slot[1].len, &region, why);
+	if (r >= 0)
+		r = slot_new(vm, &vm->slot[0], "ram0", region, 0, why);
+	if (r >= 0)
+		r = slot_new(vm, &vm->slot[1], "device", region, vm->slot[0].len, why);
+	return r;
 }
 
 int vm_set_slots(struct vm *vm, uint32_t flags)
@@ -231,10 +278,7 @@ int vm_new(struct vm *vm, const struct vmm_opts *opts, struct drover_text *why)
 	if (r >= 0)
 		r = enable_ring(vm, why);
 	if (r >= 0)
-		r = slot_new(&vm->slot[0], opts->share, "ram0", 0, opts->mem, why);
-	if (r >= 0)
-		r = slot_new(&vm->slot[1], opts->share, "device", opts->mem, DEVICE_PAGES * 4096,
-			     why);
+		r = ram_new(vm, why);
 	if (r < 0)
 		return r;
 	r = vm_set_slots(vm, 0);

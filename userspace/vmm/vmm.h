@@ -20,6 +20,7 @@
 
 struct vmm_opts {
 	const char *agent, *heartbeat, *foreign, *share;
+	const char *region;             /* "": without a name; NULL: none */
 	uint64_t mem, dirty, seed, ring;
 	bool incoming, balloon, log;
 };
@@ -28,6 +29,7 @@ struct slot {
 	const char *name;
 	uint64_t gpa, len;
 	int fd;
+	uint64_t off;                   /* in the file */
 	uint8_t *host;
 	uint64_t *log;                  /* dirty ring: collected, not yet handed over */
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/ramfile.h"
 
 #define DEVICE_NS 5000000ull            /* between two pages */
 
@@ -55,11 +56,17 @@ void *device_thread(void *arg)
 /* The guest gave up a chunk: its memory goes back to the host, reads are zero again. */
 void balloon(struct vm *vm, uint32_t page)
 {
-	if (page >= vm_pages(vm) || BALLOON_PAGES > vm_pages(vm) - page)
+	const struct slot *s = &vm->slot[0];
+	uint64_t at = page * 4096ull;
+	int r;
+
+	if (page >= vm_pages(vm) || BALLOON_PAGES > vm_pages(vm) - page) {
 		check_fail(vm, NULL, 0, "balloon: page %u is not in RAM", page);
-	else if (fallocate(vm->slot[0].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			   (off_t)page * 4096, BALLOON_PAGES * 4096) < 0)
-		check_fail(vm, "ram0", page, "balloon: punch: %s", strerror(errno));
+		return;
+	}
+	r = drover_ramfile_punch(s->fd, s->off + at, BALLOON_PAGES * 4096, s->host + at);
+	if (r < 0)
+		check_fail(vm, "ram0", page, "balloon: punch: %s", strerror(-r));
 }
 
 static int write_from_process(int fd)
