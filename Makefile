@@ -298,4 +298,4 @@ uninstall: ## what install put there
 clean: ## remove build directories
 	rm -rf $(B) build-asan build-tsan build-fuzz
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/vm/cache -prune -o -type f -name '*.d' -print 2>/dev/null)

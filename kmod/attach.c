@@ -46,9 +46,12 @@ static int check_file(struct file *file)
 /* Undo ARM. Under w->lock */
 static void disarm(struct drover_watch *w)
 {
+	/* Not if it was locked before, or is now: shmctl(SHM_LOCK) uses the same bit. */
+	w->was_unevictable |= SHMEM_I(w->mapping->host)->flags & VM_LOCKED;
 	if (!w->was_unevictable)
 		mapping_clear_unevictable(w->mapping);
-	drover_let_go(w);
+	if (w->slot)
+		drover_let_go(w);
 	kvfree(w->slot);
 	kvfree(w->dirty);
 	kvfree(w->hole);
@@ -71,7 +74,8 @@ static int alloc_maps(struct drover_watch *w)
 
 /*
  * References first, then the bits: a folio without PG_dirty that nobody holds could be
- * thrown away. Nothing that is found now is news: the caller copies everything once.
+ * thrown away. Nothing that is found now is news: the caller copies everything once, but
+ * for what the first harvest says are holes.
  */
 static int arm(struct drover_watch *w)
 {
@@ -81,18 +85,16 @@ static int arm(struct drover_watch *w)
 	mapping_set_unevictable(w->mapping);
 	r = alloc_maps(w);
 	if (r >= 0)
-		r = drover_pick_up(w, 0, w->npages, false);
+		r = drover_pick_up(w, 0, w->npages);
 	if (r >= 0)
 		r = drover_collect(w, 0, w->npages);
 	if (r < 0) {
-		if (w->slot)
-			disarm(w);
-		else if (!w->was_unevictable)
-			mapping_clear_unevictable(w->mapping);
+		disarm(w);
 		return r;
 	}
 	bitmap_zero(w->dirty, w->npages);
-	bitmap_zero(w->hole, w->npages);
+	drover_tell_holes(w);
+	w->final = false;
 	w->armed = true;
 	return 0;
 }
@@ -111,6 +113,16 @@ static int cmd_arm(struct file *file, void *arg)
 	a->resident = w->held;
 	mutex_unlock(&w->lock);
 	return r;
+}
+
+static void undo_arm(struct file *file, void *arg, int ret)
+{
+	struct drover_watch *w = file->private_data;
+
+	mutex_lock(&w->lock);
+	if (w->armed)
+		disarm(w);
+	mutex_unlock(&w->lock);
 }
 
 static int set_words(struct drover_watch *w, const struct drover_set_dirty *a)
@@ -172,7 +184,8 @@ static int cmd_stat(struct file *file, void *arg)
 }
 
 static const struct drover_cmd commands[] = {
-	DROVER_CMD(DROVER_IOC_ARM, struct drover_arm, sizeof(struct drover_arm), cmd_arm, NULL),
+	DROVER_CMD(DROVER_IOC_ARM, struct drover_arm, sizeof(struct drover_arm), cmd_arm,
+		   undo_arm),
 	DROVER_CMD(DROVER_IOC_HARVEST, struct drover_harvest, sizeof(struct drover_harvest), drover_cmd_harvest, NULL),
 	DROVER_CMD(DROVER_IOC_SET_DIRTY, struct drover_set_dirty, sizeof(struct drover_set_dirty), cmd_set_dirty, NULL),
 	DROVER_CMD(DROVER_IOC_STAT, struct drover_stat, sizeof(struct drover_stat), cmd_stat, NULL),
@@ -230,7 +243,7 @@ static struct file *ram_file(int fd)
 }
 
 /* Takes over the reference of @file on success. */
-static struct drover_watch *watch_new(struct file *file)
+static struct drover_watch *watch_new(struct file *file, bool protect)
 {
 	struct drover_watch *w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT), *other;
 
@@ -238,6 +251,7 @@ static struct drover_watch *watch_new(struct file *file)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&w->lock);
 	w->file = file;
+	w->protect = protect;
 	w->mapping = file->f_mapping;
 	w->npages = file_pages(file);
 	mutex_lock(&watches_lock);
@@ -262,7 +276,7 @@ void drover_undo_fd(struct file *file, void *arg, int ret)
 
 u64 drover_attach_features(void)
 {
-	return DROVER_CAP_ATTACH |
+	return DROVER_CAP_ATTACH | DROVER_CAP_PROTECT |
 	       (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? DROVER_CAP_THP_2M : 0);
 }
 
@@ -280,8 +294,6 @@ int drover_cmd_attach(struct file *file, void *arg)
 
 	if (a->flags & ~DROVER_ATTACH_PROTECT || a->reserved)
 		return -EINVAL;
-	if (a->flags & DROVER_ATTACH_PROTECT)
-		return -EOPNOTSUPP;
 	ram = ram_file(a->fd);
 	if (!ram)
 		return -EBADF;
@@ -290,7 +302,7 @@ int drover_cmd_attach(struct file *file, void *arg)
 		fput(ram);
 		return r;
 	}
-	w = watch_new(ram);
+	w = watch_new(ram, a->flags & DROVER_ATTACH_PROTECT);
 	if (IS_ERR(w)) {
 		fput(ram);
 		return PTR_ERR(w);

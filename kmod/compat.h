@@ -68,15 +68,22 @@ static inline bool drover_take_dirty(unsigned long *entry)
 	return true;
 }
 
-/* How many entries of page tables map it: folio_mapcount() is not exported for large ones. */
+/* References that page tables have of it: folio_mapcount() is not exported for large ones. */
 static inline int drover_folio_mapcount(struct folio *folio)
 {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	return folio_mapcount(folio);
+#else
+	long nr = folio_nr_pages(folio), i;
 	int sum = 0;
-	long i;
 
-	for (i = 0; i < folio_nr_pages(folio); i++)
+	for (i = 0; i < nr; i++)
 		sum += page_mapcount(folio_page(folio, i));
+	/* A mapping of the whole is one reference, and counted at each page. */
+	if (nr > 1)
+		sum -= (nr - 1) * folio_entire_mapcount(folio);
 	return sum;
+#endif
 }
 
 /*

@@ -12,16 +12,17 @@
  *    whose writes no bit shows.
  *
  * A folio whose mapping is gone was punched or truncated. What the page cache holds beyond
- * what we hold was made since: it is picked up, and is dirty.
+ * what we hold was made since, and is picked up (hold.c).
  *
- * Bits go through w->dirty and w->hole and leave them only when user space has them.
+ * Bits go through w->dirty and w->hole and leave them only when user space has them; all of
+ * the range is looked at before the first one is handed out.
  */
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
-#include <linux/swap.h>
+#include <linux/shmem_fs.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
@@ -29,86 +30,6 @@
 
 /* Pages between two looks at signals; also what one TLB flush is for: 1 GiB. */
 #define PIECE (1ul << 18)
-
-static int slot_set(struct drover_watch *w, struct folio *folio)
-{
-	struct folio ***page = &w->slot[folio->index / DROVER_SLOTS];
-
-	if (!*page) {
-		*page = (struct folio **)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-		if (!*page)
-			return -ENOMEM;
-		w->memory += PAGE_SIZE;
-	}
-	(*page)[folio->index % DROVER_SLOTS] = folio;
-	w->held += folio_nr_pages(folio);
-	return 0;
-}
-
-static void mark(struct drover_watch *w, unsigned long *map, struct folio *folio,
-		 unsigned long index)
-{
-	if (index < w->npages)
-		bitmap_set(map, index, min_t(unsigned long, folio_nr_pages(folio),
-					     w->npages - index));
-}
-
-static void slot_drop(struct drover_watch *w, struct folio **slot)
-{
-	struct folio *folio = *slot;
-
-	*slot = NULL;
-	w->held -= folio_nr_pages(folio);
-	folio_put(folio);
-}
-
-/* One folio of the page cache: ours already, or new. 0, or -ENOMEM */
-static int pick_up(struct drover_watch *w, struct folio *folio, bool dirty)
-{
-	struct folio **slot;
-	int r;
-
-	/* Truncated meanwhile: it has no index any more. */
-	if (folio->mapping != w->mapping || folio->index >= w->npages)
-		return 0;
-	slot = drover_slot(w, folio->index);
-	if (slot && *slot == folio)
-		return 0;
-	/* Another one was here and is gone. */
-	if (slot && *slot) {
-		mark(w, w->hole, *slot, folio->index);
-		slot_drop(w, slot);
-	}
-	folio_get(folio);
-	r = slot_set(w, folio);
-	if (r < 0) {
-		folio_put(folio);
-		return r;
-	}
-	if (dirty)
-		mark(w, w->dirty, folio, folio->index);
-	return 0;
-}
-
-int drover_pick_up(struct drover_watch *w, unsigned long first, unsigned long end, bool dirty)
-{
-	struct folio_batch batch;
-	pgoff_t at = first;
-	int r = 0;
-
-	folio_batch_init(&batch);
-	while (r >= 0 && at < end && filemap_get_folios(w->mapping, &at, end - 1, &batch)) {
-		unsigned int i;
-
-		for (i = 0; i < folio_batch_count(&batch) && r >= 0; i++)
-			r = pick_up(w, batch.folios[i], dirty);
-		folio_batch_release(&batch);
-		cond_resched();
-		if (r >= 0 && signal_pending(current))
-			r = -EINTR;
-	}
-	return r;
-}
 
 /* PG_dirty and punched folios of [first, end). */
 static void sweep(struct drover_watch *w, unsigned long first, unsigned long end)
@@ -123,25 +44,68 @@ static void sweep(struct drover_watch *w, unsigned long first, unsigned long end
 			if (!*slot)
 				continue;
 			if (READ_ONCE((*slot)->mapping) != w->mapping) {
-				mark(w, w->hole, *slot, i);
-				slot_drop(w, slot);
-			} else if (folio_test_dirty(*slot) && folio_test_clear_dirty(*slot)) {
-				mark(w, w->dirty, *slot, i);
+				/* The page cache's entry changes before the folio does. */
+				smp_rmb();
+				drover_slot_gone(w, slot, i, xa_load(&w->mapping->i_pages, i));
+			} else if (drover_take_folio_dirty(*slot)) {
+				drover_mark(w, w->dirty, *slot, i);
 			}
 		}
 		cond_resched();
 	}
 }
 
-int drover_collect(struct drover_watch *w, unsigned long first, unsigned long end)
+/*
+ * Instead of 1: let each store fault. It also makes KVM drop its entries, which moves what
+ * vCPUs have written to PG_dirty. Entries that are writable count as written.
+ */
+static void protect(struct drover_watch *w, unsigned long first, unsigned long end)
 {
-	drover_walk(w, first, end);
+	unsigned long i;
+
+	for (i = first; i < end; i++) {
+		struct folio **slot = drover_slot(w, i);
+
+		if (!slot) {
+			i |= DROVER_SLOTS - 1;
+			continue;
+		}
+		if (!*slot)
+			continue;
+		folio_lock(*slot);
+		if ((*slot)->mapping == w->mapping && folio_mkclean(*slot))
+			drover_mark(w, w->dirty, *slot, i);
+		folio_unlock(*slot);
+		if (!(i % 64))
+			cond_resched();
+	}
+}
+
+static void collect_piece(struct drover_watch *w, unsigned long first, unsigned long end)
+{
+	if (w->protect)
+		protect(w, first, end);
+	else
+		drover_walk(w, first, end);
 	if (!drover_debug(DROVER_DEBUG_NO_FOLIO_DIRTY))
 		sweep(w, first, end);
-	/* All of the file or nothing: the count does not say where. */
-	if (READ_ONCE(w->mapping->nrpages) == w->held)
+}
+
+int drover_collect(struct drover_watch *w, unsigned long first, unsigned long end)
+{
+	unsigned long at, to;
+
+	for (at = first; at < end; at = to) {
+		to = end - at < PIECE ? end : at + PIECE;
+		if (at > first && signal_pending(current))
+			return -EINTR;
+		collect_piece(w, at, to);
+	}
+	/* A part of the file may have lost what another one has gained. */
+	if (end - first == w->npages && READ_ONCE(w->mapping->nrpages) == w->held &&
+	    !READ_ONCE(SHMEM_I(w->mapping->host)->swapped))
 		return 0;
-	return drover_pick_up(w, 0, w->npages, true);
+	return drover_pick_up(w, first, end);
 }
 
 /* Somebody else holds a reference: of the page cache's, the entries' and ours it is none. */
@@ -150,14 +114,27 @@ static bool pinned(struct folio *folio)
 	return folio_ref_count(folio) > drover_folio_mapcount(folio) + folio_nr_pages(folio) + 1;
 }
 
+/* The folio we hold of a page, if any; a large one is in the slot of its first page. */
+static struct folio *held(struct drover_watch *w, unsigned long index)
+{
+	struct folio **slot = drover_slot(w, index);
+
+	if (!slot || *slot)
+		return slot ? *slot : NULL;
+	slot = drover_slot(w, round_down(index, HPAGE_PMD_NR));
+	return slot && *slot && folio_test_large(*slot) ? *slot : NULL;
+}
+
 static unsigned long pinned_word(struct drover_watch *w, unsigned long index)
 {
 	unsigned long word = 0, i;
-	struct folio **slot = drover_slot(w, index);
 
-	for (i = 0; slot && i < BITS_PER_LONG && index + i < w->npages; i++)
-		if (slot[i] && pinned(slot[i]))
-			word |= folio_test_large(slot[i]) ? ~0ul << i : 1ul << i;
+	for (i = 0; i < BITS_PER_LONG && index + i < w->npages; i++) {
+		struct folio *folio = held(w, index + i);
+
+		if (folio && pinned(folio))
+			word |= 1ul << i;
+	}
 	return word;
 }
 
@@ -174,8 +151,24 @@ static int give(unsigned long __user *user, unsigned long word, u64 *count)
 	return 0;
 }
 
+/**
+ * struct late - what a final harvest, or one after it, has found of others' writes
+ * @first: the first page
+ * @n: how many
+ */
+struct late {
+	u64 first, n;
+};
+
+static void tell_late(struct late *late, unsigned long index, unsigned long word)
+{
+	if (word && !late->n)
+		late->first = index + __ffs(word);
+	late->n += hweight_long(word);
+}
+
 static int give_word(struct drover_watch *w, struct drover_harvest *a, unsigned long index,
-		     unsigned long mask)
+		     unsigned long mask, struct late *late)
 {
 	unsigned long at = index / BITS_PER_LONG, off = (index - a->first) / BITS_PER_LONG;
 	unsigned long word;
@@ -186,29 +179,31 @@ static int give_word(struct drover_watch *w, struct drover_harvest *a, unsigned 
 	if (r < 0)
 		return r;
 	w->dirty[at] &= ~word;
-	word = w->hole[at] & mask;
-	if (a->hole) {
-		r = give((unsigned long __user *)u64_to_user_ptr(a->hole) + off, word, &a->nhole);
-		if (r < 0)
-			return r;
-	}
+	if (w->final)
+		tell_late(late, index, word);
+	word = a->hole ? w->hole[at] & mask : 0;
+	r = give((unsigned long __user *)u64_to_user_ptr(a->hole) + off, word, &a->nhole);
+	if (r < 0)
+		return r;
 	w->hole[at] &= ~word;
+	if (w->final)
+		tell_late(late, index, word);
 	if (!(a->flags & DROVER_HARVEST_FINAL) || !a->pinned)
 		return 0;
-	return give((unsigned long __user *)u64_to_user_ptr(a->pinned) + off,
-		    pinned_word(w, index) & mask, &a->npinned);
+	word = pinned_word(w, index) & mask;
+	tell_late(late, index, word);
+	return give((unsigned long __user *)u64_to_user_ptr(a->pinned) + off, word, &a->npinned);
 }
 
-static int hand_out(struct drover_watch *w, struct drover_harvest *a, unsigned long first,
-		    unsigned long end)
+static int hand_out(struct drover_watch *w, struct drover_harvest *a, struct late *late)
 {
-	unsigned long i;
+	unsigned long end = a->first + a->npages, i;
 	int r;
 
-	for (i = first; i < end; i += BITS_PER_LONG) {
+	for (i = a->first; i < end; i += BITS_PER_LONG) {
 		unsigned long left = end - i;
 
-		r = give_word(w, a, i, left < BITS_PER_LONG ? (1ul << left) - 1 : ~0ul);
+		r = give_word(w, a, i, left < BITS_PER_LONG ? (1ul << left) - 1 : ~0ul, late);
 		if (r < 0)
 			return r;
 		a->done = min(i + BITS_PER_LONG, end) - a->first;
@@ -218,13 +213,33 @@ static int hand_out(struct drover_watch *w, struct drover_harvest *a, unsigned l
 	return 0;
 }
 
+static int harvest(struct drover_watch *w, struct drover_harvest *a, struct late *late)
+{
+	u64 begin = ktime_get_ns(), walked = w->walked;
+	int r;
+
+	if (!w->armed)
+		return -ENXIO;
+	r = drover_collect(w, a->first, a->first + a->npages);
+	if (r >= 0)
+		r = hand_out(w, a, late);
+	w->walked -= walked;
+	if (r < 0)
+		return r;
+	if (a->flags & DROVER_HARVEST_FINAL)
+		w->final = true;
+	w->harvests++;
+	w->harvest_ns = ktime_get_ns() - begin;
+	w->reported = a->ndirty;
+	return 0;
+}
+
 int drover_cmd_harvest(struct file *file, void *arg)
 {
 	struct drover_watch *w = file->private_data;
 	struct drover_harvest *a = arg;
-	unsigned long at, end;
-	u64 begin = ktime_get_ns(), walked;
-	int r = 0;
+	struct late late = {};
+	int r;
 
 	if (a->flags & ~DROVER_HARVEST_FINAL || a->first % BITS_PER_LONG || !a->npages || !a->dirty ||
 	    a->first >= w->npages || a->npages > w->npages - a->first ||
@@ -233,58 +248,13 @@ int drover_cmd_harvest(struct file *file, void *arg)
 	a->ndirty = a->nhole = a->npinned = a->done = 0;
 	if (mutex_lock_interruptible(&w->lock))
 		return -EINTR;
-	walked = w->walked;
-	if (!w->armed)
-		r = -ENXIO;
-	at = a->first;
-	end = a->first + a->npages;
-	while (r >= 0 && at < end) {
-		unsigned long to = end - at < PIECE ? end : at + PIECE;
-
-		r = drover_collect(w, at, to);
-		if (r >= 0)
-			r = hand_out(w, a, at, to);
-		at = to;
-		if (r >= 0 && at < end && signal_pending(current))
-			r = -EINTR;
-	}
-	if (r >= 0) {
-		w->harvests++;
-		w->harvest_ns = ktime_get_ns() - begin;
-		w->reported = a->ndirty;
-		w->walked -= walked;
-	}
+	r = harvest(w, a, &late);
 	mutex_unlock(&w->lock);
+#ifdef DROVER_HAVE_EVENTS
+	if (r >= 0)
+		drover_event_harvest(ino, a, w->harvest_ns);
+	if (late.n)
+		drover_event_late(ino, late.first, late.n);
+#endif
 	return r;
-}
-
-/* Nothing that was written may be lost: a folio without PG_dirty would be thrown away. */
-void drover_let_go(struct drover_watch *w)
-{
-	unsigned long n = DIV_ROUND_UP(w->npages, DROVER_SLOTS), i, k;
-	struct folio_batch batch;
-
-	folio_batch_init(&batch);
-	for (i = 0; i < n; i++) {
-		for (k = 0; w->slot[i] && k < DROVER_SLOTS; k++) {
-			struct folio *folio = w->slot[i][k];
-
-			if (!folio)
-				continue;
-			if (READ_ONCE(folio->mapping) == w->mapping)
-				folio_mark_dirty(folio);
-			if (folio_batch_add(&batch, folio))
-				continue;
-			if (!w->was_unevictable)
-				check_move_unevictable_folios(&batch);
-			folio_batch_release(&batch);
-		}
-		free_page((unsigned long)w->slot[i]);
-		w->slot[i] = NULL;
-		cond_resched();
-	}
-	if (folio_batch_count(&batch) && !w->was_unevictable)
-		check_move_unevictable_folios(&batch);
-	folio_batch_release(&batch);
-	w->held = 0;
 }

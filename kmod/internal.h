@@ -76,6 +76,7 @@ void drover_events_exit(void);
 void drover_event_attach(u64 ino, u64 pages);
 void drover_event_release(u64 ino);
 void drover_event_late(u64 ino, u64 page, u64 n);
+void drover_event_harvest(u64 ino, const struct drover_harvest *a, u64 ns);
 
 /*
  * Switches that break the harvest on purpose, for tests that must see that breakage. They

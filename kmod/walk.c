@@ -31,6 +31,15 @@ static unsigned long index_of(const struct walk *k, unsigned long addr)
 	return k->vma->vm_pgoff + ((addr - k->vma->vm_start) >> PAGE_SHIFT);
 }
 
+/* The entry was the only record of the content of a folio that we don't hold yet. */
+static void taken(struct walk *k, unsigned long index, struct folio *folio)
+{
+	struct folio **slot = drover_slot(k->w, index);
+
+	if (!slot || *slot != folio)
+		folio_mark_dirty(folio);
+}
+
 static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned long end)
 {
 	spinlock_t *ptl;
@@ -40,8 +49,10 @@ static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned l
 		return;
 	k->w->walked += (end - addr) >> PAGE_SHIFT;
 	for (pte = start; addr != end; pte++, addr += PAGE_SIZE)
-		if (pte_present(*pte) && drover_take_dirty((unsigned long *)&pte->pte))
+		if (pte_present(*pte) && drover_take_dirty((unsigned long *)&pte->pte)) {
 			__set_bit(index_of(k, addr), k->w->dirty);
+			taken(k, index_of(k, addr), page_folio(pte_page(*pte)));
+		}
 	drover_pte_unlock(start, ptl);
 }
 
@@ -56,9 +67,12 @@ static bool walk_huge(struct walk *k, pmd_t *pmd, unsigned long addr)
 		return false;
 	ptl = pmd_lock(k->vma->vm_mm, pmd);
 	huge = pmd_trans_huge(*pmd);
-	if (huge && drover_take_dirty((unsigned long *)&pmd->pmd) && first < k->w->npages)
-		bitmap_set(k->w->dirty, first, min_t(unsigned long, PTRS_PER_PTE,
-						     k->w->npages - first));
+	if (huge && drover_take_dirty((unsigned long *)&pmd->pmd)) {
+		taken(k, min(first, k->w->npages - 1), page_folio(pmd_page(*pmd)));
+		if (first < k->w->npages)
+			bitmap_set(k->w->dirty, first, min_t(unsigned long, PTRS_PER_PTE,
+							     k->w->npages - first));
+	}
 	spin_unlock(ptl);
 	k->w->walked++;
 	return huge;

@@ -2,7 +2,7 @@
 #ifndef DROVER_KMOD_WATCH_H
 #define DROVER_KMOD_WATCH_H
 
-/* What attach.c, harvest.c and walk.c share. */
+/* What attach.c, harvest.c, hold.c and walk.c share. */
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -18,6 +18,8 @@
  * @list: in the list of all, for exclusion by inode; under its own lock
  * @file: the shmem file, referenced
  * @npages: length when it was attached
+ * @protect: DROVER_ATTACH_PROTECT
+ * @final: a final harvest was made since ARM
  * @was_unevictable: AS_UNEVICTABLE was set by somebody else, and stays
  * @slot: pages of DROVER_SLOTS folio pointers each, allocated when needed. A folio is
  *	referenced from when it is found until disarm or until it is known to be punched. A
@@ -32,21 +34,31 @@ struct drover_watch {
 	struct file *file;
 	struct address_space *mapping;
 	unsigned long npages;
-	bool armed, was_unevictable;
+	bool armed, was_unevictable, protect, final;
 	struct folio ***slot;
 	unsigned long *dirty, *hole;
 	unsigned long held;
 	u64 harvests, harvest_ns, walked, reported, memory;
 };
 
-/* ---- harvest.c; all under watch->lock ---- */
+/* ---- harvest.c ---- */
 
 int drover_cmd_harvest(struct file *file, void *arg);
-/* Reference what the page cache holds and @w does not; what is found is dirty if @dirty. */
-int drover_pick_up(struct drover_watch *w, unsigned long first, unsigned long end, bool dirty);
-/* Bits of entries, then PG_dirty, of [first, end) into w->dirty and w->hole. */
+/* Bits of entries, then PG_dirty, of [first, end) into w->dirty and w->hole; under w->lock */
 int drover_collect(struct drover_watch *w, unsigned long first, unsigned long end);
+
+/* ---- hold.c; all under w->lock ---- */
+
+/* Reference what the page cache holds and @w does not, and take its PG_dirty. */
+int drover_pick_up(struct drover_watch *w, unsigned long first, unsigned long end);
+void drover_tell_holes(struct drover_watch *w);
 void drover_let_go(struct drover_watch *w);
+void drover_mark(struct drover_watch *w, unsigned long *map, struct folio *folio,
+		 unsigned long index);
+void drover_slot_drop(struct drover_watch *w, struct folio **slot);
+void drover_slot_gone(struct drover_watch *w, struct folio **slot, unsigned long index,
+		      const void *now);
+bool drover_take_folio_dirty(struct folio *folio);
 
 static inline struct folio **drover_slot(struct drover_watch *w, unsigned long index)
 {

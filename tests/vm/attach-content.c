@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Nothing of the guest is lost: dropped caches, and a holder that is killed.
+ * control: 4 drop_caches while watched
  */
 #include "attach.h"
 

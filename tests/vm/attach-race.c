@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Writers against harvests, with a shadow copy made of what was reported: nothing is lost.
- * control: 1 race: two writers
+ * control: 1 flush:
  * control: 2 race: writers exit
  */
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "attach.h"
@@ -103,9 +104,49 @@ static void test_race(const char *name, bool writers_exit, bool churn)
 	munmap(stop, PAGE);
 }
 
+/* A store through an entry that its CPU has cached as dirty sets no bit. */
+static void test_flush(void)
+{
+	atomic_uint *turn = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				 -1, 0);
+	unsigned int i, missed = 0, n = 300;
+	cpu_set_t cpu;
+	pid_t pid;
+
+	begin();
+	pid = fork();
+	CPU_ZERO(&cpu);
+	CPU_SET(pid ? 0 : 1, &cpu);
+	sched_setaffinity(0, sizeof(cpu), &cpu);
+	if (!pid) {
+		for (i = 1; i <= 2 * n; i += 2) {
+			while (atomic_load(turn) != i)
+				;
+			g.map[7 * PAGE]++;
+			atomic_store(turn, i + 1);
+		}
+		_exit(0);
+	}
+	for (i = 1; i <= 2 * n; i += 2) {
+		harvest(0);
+		atomic_store(turn, i);
+		while (atomic_load(turn) != i + 1)
+			;
+		harvest(0);
+		missed += !in(news.dirty, 7);
+	}
+	waitpid(pid, NULL, 0);
+	CPU_SET(1, &cpu);
+	sched_setaffinity(0, sizeof(cpu), &cpu);
+	ksft_ok(!missed, "flush: %u stores through a cached entry, %u missed", n, missed);
+	end();
+	munmap(turn, PAGE);
+}
+
 int main(void)
 {
 	g.dev = ksft_device();
+	test_flush();
 	test_race("two writers", false, false);
 	test_race("writers exit before the final harvest", true, false);
 	test_race("mappings come and go", true, true);

@@ -2,6 +2,7 @@
 /*
  * Each way in which a CPU can write to a file must be in the next harvest, and nothing else.
  * control: 2 writer: pwrite(): seen
+ * control: 8 writer: store: seen
  */
 #include <linux/io_uring.h>
 #include <sys/socket.h>
@@ -152,6 +153,11 @@ static void test_writers(void)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", g.fd);
 	ro_fd = open(path, O_RDONLY);
 	uint8_t *ro = map_file(ro_fd, PROT_READ, MAP_SHARED);
+
+	munmap(g.map, PAGES * PAGE);
+	g.map = map_file(g.fd, PROT_READ | PROT_WRITE, MAP_SHARED);
+	/* A first store's fault marks the folio. */
+	memset(g.map, 1, PAGES * PAGE);
 
 	for (i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
 		page = 100 + i * 10;

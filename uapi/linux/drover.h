@@ -99,8 +99,9 @@ struct drover_attach {
  * @flags: in: 0
  * @resident: out: pages that held memory, each of which is referenced from now on
  *
- * Every write that ends after the return is in a harvest. Takes a reference of each page
- * that holds memory, which keeps it where it is until disarm: no swap, no migration.
+ * Every write that ends after the return is in a harvest. Brings back what is swapped, and
+ * takes a reference of each page that holds memory, which keeps it where it is until
+ * disarm: no swap, no migration.
  * After EINTR nothing is armed. EALREADY armed before.
  */
 struct drover_arm {
@@ -117,11 +118,13 @@ struct drover_arm {
  * @npages: in: number of pages; up to the end of the file
  * @dirty: in: address of a bitmap, bit n for page @first + n: bits of written pages are
  *	set, none is cleared, words without news are not touched
- * @hole: in: the same for pages that were punched or truncated and read as zero now; 0: not wanted
+ * @hole: in: the same for pages that were punched or truncated, in the first harvest after
+ *	ARM also for those that hold no memory; 0: not wanted, they are kept for later
  * @pinned: in: the same for pages that somebody else may write by DMA, found only with
  *	DROVER_HARVEST_FINAL; 0: not wanted
  * @ndirty: out: bits set in @dirty
- * @nhole: out: bits set in @hole; such a page is not in @dirty unless written again
+ * @nhole: out: bits set in @hole. In @hole alone: it reads as zero, and if that changes
+ *	the next harvest has it, so it need not be read. In both: look at it
  * @npinned: out: bits set in @pinned
  * @done: out: pages looked at; less than @npages after EINTR or EFAULT
  *
