@@ -27,6 +27,7 @@ DEPS := gcc make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
 DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1
+DEPS_VM_DEBUG := flex bison bc xz-utils libelf-dev libssl-dev
 
 PKGS := liburing json-c libxxhash
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -87,7 +88,7 @@ missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/nul
 	grep -q 'ok installed' || echo $$p; done)
 install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	apt-get -qq -y --no-install-recommends install $(1) >/dev/null,:)
-.PHONY: deps deps-san deps-bench deps-vm
+.PHONY: deps deps-san deps-bench deps-vm deps-vm-debug
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
 deps-san: deps ## and those for sanitizers and fuzzing
@@ -96,6 +97,8 @@ deps-bench: deps ## and the peers that make bench measures against
 	$(Q)$(call install_missing,$(call missing,$(DEPS_BENCH)))
 deps-vm: deps ## and what builds the module and boots the test guest (no kernel is installed)
 	$(Q)$(call install_missing,$(call missing,$(DEPS_VM)))
+deps-vm-debug: deps-vm ## and what builds a kernel
+	$(Q)$(call install_missing,$(call missing,$(DEPS_VM_DEBUG)))
 
 # ---- compile ----------------------------------------------------------------
 # Objects depend on how they are made: other flags or another compiler rebuild them.
@@ -185,7 +188,7 @@ $(B)/vm/bin/%: tests/vm/%.c $(B)/.flags $(call archives,$(LIBRARY_LAYERS))
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< \
 		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
 
-.PHONY: vm-programs module check-vm check-vm-long check-vm-controls
+.PHONY: vm-programs module check-vm check-vm-long check-vm-controls check-vm-debug bench-vm
 vm-programs: $(VM_BINS) programs
 module: ## drover.ko for Debian's kernel, downloaded and never installed
 module: deps-vm
@@ -203,6 +206,17 @@ check-vm-controls: ## each test fails when its mechanism is switched off
 check-vm-controls: deps-vm
 	$(Q)$(MAKE) vm-programs
 	$(Q)B=$(B) sh tests/vm/run.sh -c
+check-vm-debug: ## and on a kernel with KASAN, lockdep, kmemleak and fault injection
+check-vm-debug: deps-vm-debug
+	$(Q)$(MAKE) vm-programs
+	$(Q)sh tests/vm/fetch.sh
+	$(Q)k=$$(sh tests/vm/debug-kernel.sh) && B=$(B) VM_KERNEL=$$k/bzImage VM_KDIR=$$k/linux \
+		VM_MODULES=$$k/root VM_MEMORY=2048 TIMEOUT_SCALE=5 \
+		sh tests/vm/run.sh -s default -s debug
+bench-vm: ## what the module costs, against soft-dirty and userfaultfd
+bench-vm: deps-vm
+	$(Q)$(MAKE) vm-programs
+	$(Q)B=$(B) VM_MEMORY=2048 sh tests/vm/run.sh -s bench
 
 # ---- sanitizers, fuzzing, soaks, bench --------------------------------------
 .PHONY: check-asan check-tsan check-san

@@ -5,7 +5,7 @@
 #	build.sh debug	with the switches that break it on purpose
 . "$(dirname "$0")/lib.sh"
 kernel
-out=$vm/kmod${1:+-$1}
+out=$vm/kmod-$release${1:+-$1}
 [ -e Kbuild ] || die "there is no Kbuild"
 
 # Before Linux 6.13 Kbuild puts objects beside sources, so it gets sources of its own.
@@ -23,7 +23,7 @@ if grep -Ev "$noise" "$out/log" >&2; then die "warnings"; fi
 ko=$(find "$out" -name drover.ko | head -n 1)
 [ -n "$ko" ] || die "there is no drover.ko"
 
-if command -v pahole >/dev/null; then
+if command -v pahole >/dev/null && grep -qx CONFIG_DEBUG_INFO_BTF=y "$kdir/.config"; then
 	vmlinux=$cache/vmlinux-$(cksum <"$vmlinuz" | cut -d ' ' -f 1)
 	[ -s "$vmlinux" ] || python3 tests/vm/vmlinux.py "$vmlinuz" "$vmlinux" ||
 		die "can't unpack $vmlinuz"

@@ -3,6 +3,8 @@
 #	B		build directory, as for make
 #	VM_CACHE	packages, unpacked; several clones may share one
 #	VM_ABI		the kernel, as Debian names it; default: what is newest
+#	VM_KERNEL, VM_KDIR, VM_MODULES	another kernel: its image, its build tree, and where
+#			its lib/modules is
 cd "$(dirname "$0")/../.." || exit 1
 top=$(pwd)
 B=${B:-build}
@@ -20,4 +22,6 @@ kernel() {
 	[ -n "$abi" ] || die "no kernel: run tests/vm/fetch.sh"
 	vmlinuz=${VM_KERNEL:-$root/boot/vmlinuz-$abi}
 	kdir=${VM_KDIR:-$root/usr/src/linux-headers-$abi}
+	modules=${VM_MODULES:-$root}
+	release=$(cat "$kdir/include/config/kernel.release") || die "$kdir is no build tree"
 }

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs tests in a kernel of their own, under QEMU without KVM: run.sh [-s SET] [-c] [TEST...]
 #	TEST	a program tests/vm/TEST.c or a script tests/vm/TEST.sh
-#	-s SET	all tests with the line "set: SET"; without it and without a TEST, those
-#		that have no such line
+#	-s SET	all tests with the line "set: SET"; "default" are those that have no such line,
+#		which also run without it and without a TEST. May be given more than once
 #	-c	controls: each test with a switch of a debug build that must break it
 # Prints one TAP stream. kselftest.h says what is read from a test's comments.
-# Environment: B, VM_CACHE, VM_KERNEL, TIMEOUT_SCALE (1), VM_LIMIT (seconds in all, 900),
-# VM_KEEP=1 shows the guest's console.
+# Environment: what lib.sh says, TIMEOUT_SCALE (1), VM_LIMIT (seconds in all, 900),
+# VM_MEMORY (MiB, 1024), VM_KEEP=1 shows the guest's console.
 . "$(dirname "$0")/lib.sh"
-set= control=
+sets= control=
 while getopts s:c o; do
 	case $o in
-	s) set=$OPTARG ;;
+	s) sets="$sets $OPTARG" ;;
 	c) control=debug ;;
 	*) exit 2 ;;
 	esac
@@ -29,7 +29,10 @@ if [ $# = 0 ]; then
 	for f in $(grep -l 'return ksft_end()' tests/vm/*.c) \
 		$(grep -l '^# Runs in the test guest' tests/vm/*.sh); do
 		t=$(basename "$f")
-		[ "$(said "$f" set)" = "$set" ] && set -- "$@" "${t%.*}"
+		set_of=$(said "$f" set)
+		case " ${sets:-default} " in
+		*" ${set_of:-default} "*) set -- "$@" "${t%.*}" ;;
+		esac
 	done
 fi
 [ $# -gt 0 ] || die "no tests"
@@ -90,7 +93,7 @@ for t; do
 	fi
 done
 for m in $needs; do
-	PATH=$PATH:/sbin:/usr/sbin modprobe -d "$root" -S "$abi" --show-depends "$m" |
+	PATH=$PATH:/sbin:/usr/sbin modprobe -d "$modules" -S "$release" --show-depends "$m" |
 		sed -n 's/^insmod //p' | cut -d ' ' -f 1
 done | awk '!seen[$0]++' >"$work/modules"
 while read -r m; do
@@ -98,4 +101,5 @@ while read -r m; do
 done <"$work/modules" >"$rd/modules.list"
 
 python3 tests/vm/boot.py --kernel "$vmlinuz" --root "$rd" --limit "${VM_LIMIT:-900}" \
+	--memory "${VM_MEMORY:-1024}" \
 	${control:+--controls "$work/controls"} ${VM_KEEP:+--console}
