@@ -70,13 +70,23 @@ void drover_region_exit(void);
  */
 struct file *drover_region_shm(struct file *file);
 
-/* events.c; none of them sleeps for long, all may be called from process context only */
+/*
+ * events.c. From process context, under no spinlock; they allocate, but only when somebody
+ * listens, and never wait for listeners. Those of an attach are tracepoints, too, harvest is
+ * nothing else. Inode numbers and pages as in drover.h; @pid is in
+ * the initial pid namespace, @name is "" for a region without one.
+ */
 int drover_events_init(void);
 void drover_events_exit(void);
 void drover_event_attach(u64 ino, u64 pages);
 void drover_event_release(u64 ino);
 void drover_event_late(u64 ino, u64 page, u64 n);
 void drover_event_harvest(u64 ino, const struct drover_harvest *a, u64 ns);
+void drover_event_region_new(u64 id, u64 pages, const char *name);
+void drover_event_region_end(u64 id);
+void drover_event_loader_died(u64 id, u64 waiters);
+void drover_event_loader_adopted(u64 id);
+void drover_event_stall(u64 id, u64 page, u32 pid, u64 wait_ms);
 
 /*
  * Switches that break the harvest on purpose, for tests that must see that breakage. They

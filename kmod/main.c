@@ -108,22 +108,22 @@ static int __init drover_init(void)
 {
 	int r;
 
-#ifdef DROVER_HAVE_REGION
 	r = drover_events_init();
 	if (r)
 		return r;
+#ifdef DROVER_HAVE_REGION
 	r = drover_region_init();
 	if (r)
 		goto events;
 #endif
 	r = misc_register(&device);
-#ifdef DROVER_HAVE_REGION
 	if (!r)
 		return 0;
+#ifdef DROVER_HAVE_REGION
 	drover_region_exit();
 events:
-	drover_events_exit();
 #endif
+	drover_events_exit();
 	return r;
 }
 
@@ -132,8 +132,8 @@ static void __exit drover_exit(void)
 	misc_deregister(&device);
 #ifdef DROVER_HAVE_REGION
 	drover_region_exit();
-	drover_events_exit();
 #endif
+	drover_events_exit();
 }
 
 module_init(drover_init);
