@@ -23,5 +23,7 @@ kernel() {
 	vmlinuz=${VM_KERNEL:-$root/boot/vmlinuz-$abi}
 	kdir=${VM_KDIR:-$root/usr/src/linux-headers-$abi}
 	modules=${VM_MODULES:-$root}
-	release=$(cat "$kdir/include/config/kernel.release") || die "$kdir is no build tree"
+	# Not include/config/kernel.release: Debian's packages have another name than that.
+	release=$(sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' "$kdir/include/generated/utsrelease.h")
+	[ -n "$release" ] || die "$kdir is no build tree"
 }
