@@ -18,7 +18,7 @@ int main(void)
 	struct drover_range range = { 0, 1 };
 	struct drover_request req;
 	struct drover_caps caps;
-	struct drover_measure st;
+	struct drover_stat st;
 	uint64_t map[1] = { 0 };
 
 	if (access("/dev/drover", F_OK) < 0)

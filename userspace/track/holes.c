@@ -261,14 +261,21 @@ static int block_harvest(struct drover_holes *h, struct hole_block *b, uint64_t 
 	return look_at_new(b, map, e);
 }
 
-void drover_holes_punched(struct drover_holes *h, unsigned int block, const uint64_t *map)
+void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_t *hole,
+		       uint64_t *map)
 {
 	struct hole_block *b = &h->block[block];
 	size_t i, words = drover_bitmap_words(b->npages);
 
-	for (i = 0; i < words; i++)
-		if (map[i] & b->data[i])
-			b->data[i] &= ~map[i];
+	for (i = 0; i < words; i++) {
+		uint64_t data = (b->data[i] | map[i]) & ~hole[i];
+
+		/* Most words have no news: do not make the maps' pages dirty for them. */
+		if (data != b->data[i])
+			b->data[i] = data;
+		if (hole[i] & ~map[i])
+			map[i] |= hole[i];
+	}
 }
 
 int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e)
@@ -276,7 +283,7 @@ int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct d
 	unsigned int i;
 	int r;
 
-	for (i = 0; i < h->n; i++) {
+	for (i = 0; i < h->n && h->how != DROVER_HOLES_SEEN; i++) {
 		r = block_harvest(h, &h->block[i], maps[i], e);
 		if (r < 0)
 			return r;
@@ -320,6 +327,14 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 
 	b->ram = ram;
 	b->npages = drover_pages(ram->size);
+	b->data = drover_bitmap_new(b->npages);
+	if (!b->data)
+		return block_err(b, -ENOMEM, "map of data", e);
+	/* Data until the first harvest says what is none. */
+	if (h->how == DROVER_HOLES_SEEN) {
+		drover_bitmap_set_range(b->data, 0, b->npages);
+		return 0;
+	}
 	b->fd = drover_datamap_open(ram);
 	if (b->fd < 0)
 		return block_err(b, b->fd, "open", e);
@@ -332,16 +347,10 @@ static int block_open(struct drover_holes *h, struct hole_block *b,
 	if (ram->fd_off > size || ram->size > size - ram->fd_off)
 		return drover_err(e, -EINVAL, "ram %s: holes: the file ends before the block does",
 				  ram->name);
-	b->data = drover_bitmap_new(b->npages);
-	if (!b->data)
-		return block_err(b, -ENOMEM, "map of data", e);
-	if (h->how != DROVER_HOLES_SEEN) {
-		r = map_watch(b, e);
-		if (r < 0)
-			return r;
-	}
-	r = drover_datamap_read(ram, b->data, e);
-	if (r < 0 || !b->watch)
+	r = map_watch(b, e);
+	if (r >= 0)
+		r = drover_datamap_read(ram, b->data, e);
+	if (r < 0)
 		return r;
 	/* Read faults and their neighbours are welcome here: nothing is promised yet. */
 	r = drover_populate(b->watch, b->data, b->npages, MADV_POPULATE_READ);

@@ -28,7 +28,7 @@ int drover_datamap_end(int fd, const struct drover_ram_block *b, uint64_t page, 
 enum drover_holes_how {
 	DROVER_HOLES_BEST,              /* PAGEMAP_SCAN where the kernel has it */
 	DROVER_HOLES_READ,              /* entries of pagemap: any kernel, about 4 times slower */
-	DROVER_HOLES_SEEN,              /* another tracker reports holes: keep the data map only */
+	DROVER_HOLES_SEEN,              /* another tracker sees them: keep the data map only */
 };
 
 struct drover_holes;
@@ -42,8 +42,12 @@ struct drover_holes;
 int drover_holes_new(const struct drover_ram *ram, enum drover_holes_how how,
 		     struct drover_holes **ret, struct drover_error *e);
 struct drover_holes *drover_holes_free(struct drover_holes *h);
-/* In DROVER_HOLES_SEEN, before a harvest: these pages were punched since the last one. */
-void drover_holes_punched(struct drover_holes *h, unsigned int block, const uint64_t *map);
+/*
+ * In DROVER_HOLES_SEEN instead of a harvest: pages of @hole read as zero, those of @map are
+ * written. Holes are added to @map; where both say something, it is a hole.
+ */
+void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_t *hole,
+		       uint64_t *map);
 /*
  * Report punched pages in maps[block], and bring the data maps up to date: with those,
  * and with what the other trackers have reported in @maps before.

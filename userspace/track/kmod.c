@@ -267,6 +267,17 @@ static void hand_on(uint64_t *to, uint64_t npages, const struct kmod_file *f, co
 	}
 }
 
+/* Clear in a block's map what is set in its part of a file's. */
+static void hand_off(uint64_t *map, uint64_t npages, const struct kmod_file *f,
+		     const uint64_t *from, uint64_t at)
+{
+	uint64_t page;
+
+	for (page = 0; page < npages; page += 64)
+		if (map[page / 64])
+			map[page / 64] &= ~bits_at(from, f->npages, at + page);
+}
+
 static int harvest_file(struct kmod_file *f, bool final, struct drover_error *e)
 {
 	struct drover_kdev_news news = {
@@ -299,7 +310,8 @@ static int kmod_harvest(void *state, uint64_t *const *maps, bool final, struct d
 		hand_on(maps[i], n, f, f->dirty, at);
 		memset(s->hole[i], 0, drover_bitmap_bytes(n));
 		hand_on(s->hole[i], n, f, f->hole, at);
-		drover_bitmap_or(maps[i], s->hole[i], n);
+		/* In both: something was there again before the harvest had ended. */
+		hand_off(s->hole[i], n, f, f->dirty, at);
 		memset(s->pinned[i], 0, drover_bitmap_bytes(n));
 		hand_on(s->pinned[i], n, f, f->pinned, at);
 		if (final && !s->final)

@@ -195,10 +195,8 @@ const char *drover_tracker_report(const struct drover_tracker *t)
 }
 
 /*
- * One that sees holes knows the pages that it has reported, or that were there when it was
- * armed. One that is made after that, is found by the data map, sent, and punched, would
- * not be reported. So it is told of all that the first round sends: by a harvest that
- * nobody needs the result of, as that round comes after it.
+ * One that sees holes says in its first harvest which pages are none. Before the first
+ * round, which sends all, nobody needs anything else of it.
  */
 static int first_harvest(struct drover_tracker *t, struct drover_error *e)
 {
@@ -249,14 +247,13 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e)
 	return r;
 }
 
-/* Punches that a tracker has seen; the data map is brought up to date by them. */
-static void tell_holes(struct drover_tracker *t, unsigned int chosen)
+static void tell_holes(struct drover_tracker *t, unsigned int chosen, uint64_t *const *maps)
 {
 	unsigned int i;
 
 	for (i = 0; t->chosen[chosen]->holes && i < t->src.ram->n; i++)
-		drover_holes_punched(t->holes, i,
-				     t->chosen[chosen]->holes(t->state[chosen], i));
+		drover_holes_seen(t->holes, i, t->chosen[chosen]->holes(t->state[chosen], i),
+				  maps[i]);
 }
 
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
@@ -274,7 +271,7 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 			return r;
 	}
 	for (i = 0; i < t->armed; i++)
-		tell_holes(t, i);
+		tell_holes(t, i, maps);
 	t->writes_ns = drover_now_ns() - begin;
 	return drover_holes_harvest(t->holes, maps, e);
 }

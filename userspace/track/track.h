@@ -57,8 +57,9 @@ struct drover_track_source {
  * @harvest: OR into maps[block] what was written since the last harvest and clear it;
  *	every write finished before the call is in this or an earlier harvest; some may
  *	be reported twice. @final: the guest is paused, the result must be exact or more
- * @holes: pages of a block that the last harvest found punched, which it has reported
- *	too; NULL when the tracker does not see holes: then the hole tracker runs beside it
+ * @holes: pages of a block that read as zero, as found by the last harvest: since the one
+ *	before, or in all. They are not in its maps. What is written to one later is in the
+ *	next harvest. A KVM log, if it is taken along, is harvested before
  * @pinned: see drover_tracker_pinned(); NULL when the tracker can't tell
  * @stop: disarm, leave the VMM as if never armed; idempotent
  */
