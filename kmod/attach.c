@@ -201,6 +201,7 @@ static void watch_free(struct drover_watch *w)
 	mutex_lock(&watches_lock);
 	list_del(&w->list);
 	mutex_unlock(&watches_lock);
+	drover_event_release(file_inode(w->file)->i_ino);
 	fput(w->file);
 	mutex_destroy(&w->lock);
 	kfree(w);
@@ -308,6 +309,8 @@ int drover_cmd_attach(struct file *file, void *arg)
 		return PTR_ERR(w);
 	}
 	a->pages = w->npages;
+	/* Somebody may close it as soon as it is there; a failure is told as its release. */
+	drover_event_attach(file_inode(ram)->i_ino, w->npages);
 	r = anon_inode_getfd("[drover-attach]", &attach_fops, w, O_RDWR | O_CLOEXEC);
 	if (r < 0)
 		watch_free(w);

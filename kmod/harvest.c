@@ -17,13 +17,17 @@
  * Bits go through w->dirty and w->hole and leave them only when user space has them; all of
  * the range is looked at before the first one is handed out.
  */
+#include <linux/cpu.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "watch.h"
@@ -138,6 +142,41 @@ static unsigned long pinned_word(struct drover_watch *w, unsigned long index)
 	return word;
 }
 
+static void drain_cpu(struct work_struct *work)
+{
+	struct folio_batch batch;
+	struct folio *folio = page_folio(ZERO_PAGE(0));
+
+	folio_batch_init(&batch);
+	folio_get(folio);
+	folio_batch_add(&batch, folio);
+	/* Nothing that only drains is exported. */
+	folio_batch_release(&batch);
+}
+
+/*
+ * Each CPU keeps references of the pages it has touched first, until it has some more of
+ * them for the lists of reclaim. Not to be taken for somebody's: let all CPUs do it now.
+ */
+static int drain_lru(void)
+{
+	struct work_struct *work = kcalloc(nr_cpu_ids, sizeof(*work), GFP_KERNEL);
+	unsigned int cpu;
+
+	if (!work)
+		return -ENOMEM;
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		INIT_WORK(&work[cpu], drain_cpu);
+		queue_work_on(cpu, system_wq, &work[cpu]);
+	}
+	for_each_online_cpu(cpu)
+		flush_work(&work[cpu]);
+	cpus_read_unlock();
+	kfree(work);
+	return 0;
+}
+
 /* OR into user memory what is not there yet, if anything. */
 static int give(unsigned long __user *user, unsigned long word, u64 *count)
 {
@@ -152,7 +191,8 @@ static int give(unsigned long __user *user, unsigned long word, u64 *count)
 }
 
 /**
- * struct late - what a final harvest, or one after it, has found of others' writes
+ * struct late - what a final harvest has found of others' writes: pages they hold and, when
+ * the one before was final, too, pages that were written since
  * @first: the first page
  * @n: how many
  */
@@ -167,31 +207,50 @@ static void tell_late(struct late *late, unsigned long index, unsigned long word
 	late->n += hweight_long(word);
 }
 
+/*
+ * Only what is held is dirty: its end would be told. The rest was punched again meanwhile,
+ * and reads as zero until the next harvest says something else.
+ */
+static void only_held(struct drover_watch *w, unsigned long index)
+{
+	unsigned long at = index / BITS_PER_LONG, left = w->dirty[at], bit;
+
+	for (; left; left &= left - 1) {
+		bit = left & -left;
+		if (held(w, index + __ffs(left)))
+			continue;
+		w->dirty[at] &= ~bit;
+		w->hole[at] |= bit;
+	}
+}
+
 static int give_word(struct drover_watch *w, struct drover_harvest *a, unsigned long index,
 		     unsigned long mask, struct late *late)
 {
 	unsigned long at = index / BITS_PER_LONG, off = (index - a->first) / BITS_PER_LONG;
-	unsigned long word;
+	unsigned long word, told;
+	bool final = a->flags & DROVER_HARVEST_FINAL;
 	int r;
 
+	if (a->hole && !drover_debug(DROVER_DEBUG_NO_HOLD))
+		only_held(w, index);
 	word = w->dirty[at] & mask;
 	r = give((unsigned long __user *)u64_to_user_ptr(a->dirty) + off, word, &a->ndirty);
 	if (r < 0)
 		return r;
 	w->dirty[at] &= ~word;
-	if (w->final)
-		tell_late(late, index, word);
+	told = word;
 	word = a->hole ? w->hole[at] & mask : 0;
 	r = give((unsigned long __user *)u64_to_user_ptr(a->hole) + off, word, &a->nhole);
 	if (r < 0)
 		return r;
 	w->hole[at] &= ~word;
-	if (w->final)
-		tell_late(late, index, word);
-	if (!(a->flags & DROVER_HARVEST_FINAL) || !a->pinned)
+	if (!final)
 		return 0;
-	word = pinned_word(w, index) & mask;
-	tell_late(late, index, word);
+	/* After a plain one the writers run again, and what they write is no news. */
+	told = w->final ? told | word : 0;
+	word = a->pinned ? pinned_word(w, index) & mask : 0;
+	tell_late(late, index, told | word);
 	return give((unsigned long __user *)u64_to_user_ptr(a->pinned) + off, word, &a->npinned);
 }
 
@@ -221,16 +280,18 @@ static int harvest(struct drover_watch *w, struct drover_harvest *a, struct late
 	if (!w->armed)
 		return -ENXIO;
 	r = drover_collect(w, a->first, a->first + a->npages);
+	if (r >= 0 && a->flags & DROVER_HARVEST_FINAL && a->pinned)
+		r = drain_lru();
 	if (r >= 0)
 		r = hand_out(w, a, late);
 	w->walked -= walked;
 	if (r < 0)
 		return r;
-	if (a->flags & DROVER_HARVEST_FINAL)
-		w->final = true;
+	w->final = a->flags & DROVER_HARVEST_FINAL && a->npages == w->npages;
 	w->harvests++;
 	w->harvest_ns = ktime_get_ns() - begin;
 	w->reported = a->ndirty;
+	drover_event_harvest(file_inode(w->file)->i_ino, a, w->harvest_ns);
 	return 0;
 }
 
@@ -250,11 +311,7 @@ int drover_cmd_harvest(struct file *file, void *arg)
 		return -EINTR;
 	r = harvest(w, a, &late);
 	mutex_unlock(&w->lock);
-#ifdef DROVER_HAVE_EVENTS
-	if (r >= 0)
-		drover_event_harvest(ino, a, w->harvest_ns);
 	if (late.n)
-		drover_event_late(ino, late.first, late.n);
-#endif
+		drover_event_late(file_inode(w->file)->i_ino, late.first, late.n);
 	return r;
 }

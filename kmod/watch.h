@@ -19,7 +19,7 @@
  * @file: the shmem file, referenced
  * @npages: length when it was attached
  * @protect: DROVER_ATTACH_PROTECT
- * @final: a final harvest was made since ARM
+ * @final: the last harvest was a final one, of all of the file
  * @was_unevictable: AS_UNEVICTABLE was set by somebody else, and stays
  * @slot: pages of DROVER_SLOTS folio pointers each, allocated when needed. A folio is
  *	referenced from when it is found until disarm or until it is known to be punched. A

@@ -124,7 +124,8 @@ struct drover_arm {
  *	DROVER_HARVEST_FINAL; 0: not wanted
  * @ndirty: out: bits set in @dirty
  * @nhole: out: bits set in @hole. In @hole alone: it reads as zero, and if that changes
- *	the next harvest has it, so it need not be read. In both: look at it
+ *	the next harvest has it: it must not be read, as what is written to a hole and
+ *	punched again between two harvests is not told. In both: it may be either, read it
  * @npinned: out: bits set in @pinned
  * @done: out: pages looked at; less than @npages after EINTR or EFAULT
  *
