@@ -17,15 +17,6 @@ static unsigned int unequal(int fd, uint8_t value)
 	return n;
 }
 
-static void drop_caches(void)
-{
-	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
-
-	if (write(fd, "3", 1) != 1)
-		perror("drop_caches");
-	close(fd);
-}
-
 static void test_content(void)
 {
 	int fd;

@@ -1,154 +1,170 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Writers against harvests, with a shadow copy made of what was reported: nothing is lost.
- * control: 1 flush:
+ * timeout: 60
+ * control: 1 flush: a store
  * control: 2 race: writers exit
  */
 #include <sched.h>
-#include <stdatomic.h>
 
 #include "attach.h"
 
-static uint64_t seed = 88172645463325252ull;
-
-/* ---- race: writers against harvests, a shadow made of what was reported ---- */
-
-static void write_on(uint8_t *map, atomic_bool *stop, unsigned int off, uint64_t s)
+static void run_on(int cpu)
 {
-	while (!atomic_load_explicit(stop, memory_order_relaxed)) {
-		s ^= s << 13;
-		s ^= s >> 7;
-		s ^= s << 17;
-		++*(uint64_t *)(map + (s % PAGES) * PAGE + off);
-	}
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		ksft_die("CPU %d", cpu);
 }
 
-static unsigned int copy_news(uint8_t *shadow)
-{
-	unsigned int i, n = 0;
-
-	for (i = 0; i < PAGES; i++)
-		if (in(news.dirty, i) || in(news.hole, i)) {
-			memcpy(shadow + i * PAGE, g.other + i * PAGE, PAGE);
-			n++;
-		}
-	return n;
-}
-
-static void test_race(const char *name, bool writers_exit, bool churn)
-{
-	atomic_bool *stop = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				 -1, 0);
-	uint8_t *shadow = malloc(PAGES * PAGE);
-	unsigned int i, lost = 0, rounds = 0;
-	struct timespec t0, t;
-	pid_t pid[3] = { 0 };
-
-	begin();
-	memcpy(shadow, g.map, PAGES * PAGE);
-	for (i = 0; i < 2; i++) {
-		pid[i] = fork();
-		if (!pid[i]) {
-			while (churn && !atomic_load(stop)) {
-				/* short lives: the bits move from entries to folios all the time */
-				atomic_bool now;
-				uint8_t *m = map_file(g.fd, PROT_READ | PROT_WRITE, MAP_SHARED);
-				unsigned int k;
-
-				atomic_init(&now, false);
-				for (k = 0; k < 200; k++) {
-					uint64_t s = seed * (i + 2) + k;
-
-					seed = s * 6364136223846793005ull + 1442695040888963407ull;
-					++*(uint64_t *)(m + (seed >> 33) % PAGES * PAGE + 8 * i);
-				}
-				munmap(m, PAGES * PAGE);
-			}
-			if (!churn)
-				write_on(g.map, stop, 8 * i, seed + i + 1);
-			if (!writers_exit)
-				pause();
-			_exit(0);
-		}
-	}
-	clock_gettime(CLOCK_MONOTONIC, &t0);
-	do {
-		if (harvest(0) < 0)
-			lost++;
-		copy_news(shadow);
-		rounds++;
-		clock_gettime(CLOCK_MONOTONIC, &t);
-	} while (t.tv_sec - t0.tv_sec < 2);
-	atomic_store(stop, true);
-	for (i = 0; i < 2; i++) {
-		if (writers_exit) {
-			waitpid(pid[i], NULL, 0);
-		} else {
-			usleep(300000);
-		}
-	}
-	harvest(DROVER_HARVEST_FINAL);
-	copy_news(shadow);
-	for (i = 0; i < PAGES; i++)
-		lost += memcmp(shadow + i * PAGE, g.other + i * PAGE, PAGE) != 0;
-	harvest(DROVER_HARVEST_FINAL);
-	ksft_ok(!lost && !news.h.ndirty, "race: %s: %u harvests, %u pages lost, %llu late", name, rounds,
-	   lost, (unsigned long long)news.h.ndirty);
-	for (i = 0; i < 2; i++)
-		if (!writers_exit) {
-			kill(pid[i], SIGKILL);
-			waitpid(pid[i], NULL, 0);
-		}
-	end();
-	free(shadow);
-	munmap(stop, PAGE);
-}
-
-/* A store through an entry that its CPU has cached as dirty sets no bit. */
+/*
+ * A CPU that has an entry cached as dirty does not set the bit again. The writer has one
+ * of its own, and does nothing that would make it forget.
+ */
 static void test_flush(void)
 {
+	const unsigned int rounds = 200, pages = 64;
 	atomic_uint *turn = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 				 -1, 0);
-	unsigned int i, missed = 0, n = 300;
-	cpu_set_t cpu;
+	unsigned int i, round, missed = 0, late = 0;
+	cpu_set_t all;
 	pid_t pid;
 
+	sched_getaffinity(0, sizeof(all), &all);
 	begin();
 	pid = fork();
-	CPU_ZERO(&cpu);
-	CPU_SET(pid ? 0 : 1, &cpu);
-	sched_setaffinity(0, sizeof(cpu), &cpu);
 	if (!pid) {
-		for (i = 1; i <= 2 * n; i += 2) {
-			while (atomic_load(turn) != i)
+		run_on(1);
+		for (round = 1; round <= rounds; round++) {
+			while (atomic_load(turn) != 2 * round)
 				;
-			g.map[7 * PAGE]++;
-			atomic_store(turn, i + 1);
+			for (i = 0; i < pages; i++)
+				++*(volatile uint64_t *)(g.map + i * PAGE);
+			atomic_store(turn, 2 * round + 1);
 		}
 		_exit(0);
 	}
-	for (i = 1; i <= 2 * n; i += 2) {
-		harvest(0);
-		atomic_store(turn, i);
-		while (atomic_load(turn) != i + 1)
+	run_on(0);
+	for (round = 1; round <= rounds; round++) {
+		atomic_store(turn, 2 * round);
+		while (atomic_load(turn) == 2 * round)
 			;
-		harvest(0);
-		missed += !in(news.dirty, 7);
+		late += harvest(0) < 0;
+		missed += pages - (unsigned int)__builtin_popcountll(news.dirty[0]);
+		late += news.h.ndirty > pages;
 	}
 	waitpid(pid, NULL, 0);
-	CPU_SET(1, &cpu);
-	sched_setaffinity(0, sizeof(cpu), &cpu);
-	ksft_ok(!missed, "flush: %u stores through a cached entry, %u missed", n, missed);
+	sched_setaffinity(0, sizeof(all), &all);
+	ksft_ok(!missed && !late, "flush: a store of another CPU after each of %u harvests: %u missed",
+		rounds, missed);
 	end();
 	munmap(turn, PAGE);
+}
+
+/* Short lives: the bits move from entries to folios all the time. */
+static void come_and_go(unsigned int n)
+{
+	uint64_t s = 88172645463325252ull * (n + 1);
+
+	while (!atomic_load(race_stop)) {
+		uint8_t *m = map_file(g.fd, PROT_READ | PROT_WRITE, MAP_SHARED);
+		unsigned int k;
+
+		for (k = 0; k < 200; k++)
+			++*(uint64_t *)(m + race_random(&s) % PAGES * PAGE + 8 * n);
+		munmap(m, PAGES * PAGE);
+	}
+}
+
+/* A mapping moves: entries leave one table for another while both are walked. */
+static void move_about(unsigned int n)
+{
+	uint8_t *m = map_file(g.fd, PROT_READ | PROT_WRITE, MAP_SHARED), *to;
+	uint64_t s = 88172645463325252ull * (n + 1);
+
+	while (!atomic_load(race_stop)) {
+		unsigned int k;
+
+		for (k = 0; k < 200; k++)
+			++*(uint64_t *)(m + race_random(&s) % PAGES * PAGE + 8 * n);
+		to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		m = mremap(m, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+		if (m == MAP_FAILED)
+			ksft_die("mremap");
+	}
+	munmap(m, PAGES * PAGE);
+}
+
+/* write(2): the flag of the folio and nothing else. */
+static void by_pwrite(unsigned int n)
+{
+	uint64_t s = 88172645463325252ull * (n + 1), i = 0;
+
+	for (; !atomic_load(race_stop); i++)
+		if (pwrite(g.fd, &i, 8, (off_t)(race_random(&s) % PAGES * PAGE + 8 * n)) != 8)
+			ksft_die("pwrite");
+}
+
+static void fork_and_write(void)
+{
+	uint64_t s = ksft_ns() | 1;
+	unsigned int k;
+	pid_t pid = fork();
+
+	if (!pid) {
+		for (k = 0; k < 50; k++)
+			++*(uint64_t *)(g.map + race_random(&s) % PAGES * PAGE + 64);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* The upper half goes and comes back; who does it also writes there. */
+static void truncate_and_grow(void)
+{
+	uint64_t s = ksft_ns() | 1;
+	unsigned int k;
+
+	if (ftruncate(g.fd, PAGES / 2 * PAGE) || ftruncate(g.fd, PAGES * PAGE))
+		ksft_die("ftruncate");
+	for (k = 0; k < 500; k++)
+		++*(uint64_t *)(g.map + (PAGES / 2 + race_random(&s) % (PAGES / 2)) * PAGE);
+}
+
+static void store_below(unsigned int n)
+{
+	uint64_t s = 88172645463325252ull * (n + 1);
+
+	while (!atomic_load_explicit(race_stop, memory_order_relaxed))
+		++*(uint64_t *)(g.map + race_random(&s) % (PAGES / 2) * PAGE + 8 * n);
+}
+
+static void punch(void)
+{
+	static uint64_t s = 88172645463325252ull;
+
+	if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)(race_random(&s) % (PAGES - 16) * PAGE), 16 * PAGE))
+		ksft_die("fallocate");
 }
 
 int main(void)
 {
 	g.dev = ksft_device();
 	test_flush();
-	test_race("two writers", false, false);
-	test_race("writers exit before the final harvest", true, false);
-	test_race("mappings come and go", true, true);
+	race_test((struct race){ .ms = 2000 }, "two writers");
+	race_test((struct race){ .ms = 1000, .writers_exit = true },
+	     "writers exit before the final harvest");
+	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = come_and_go },
+	     "mappings come and go");
+	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = move_about },
+	     "mappings move");
+	race_test((struct race){ .ms = 1000, .writer = by_pwrite }, "pwrite");
+	race_test((struct race){ .ms = 2000, .beside = { fork_and_write } }, "children write and exit");
+	race_test((struct race){ .ms = 2000, .truncates = true, .writer = store_below,
+			    .beside = { truncate_and_grow } }, "truncated and grown");
+	race_test((struct race){ .ms = 2000, .beside = { punch } }, "holes are punched");
 	return ksft_end();
 }

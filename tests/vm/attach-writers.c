@@ -204,10 +204,39 @@ static void test_holes(void)
 	harvest(0);
 	ksft_ok(pwrite(g.fd, "x", 1, 11 * PAGE) == 1 && !harvest(0) && in(news.dirty, 11),
 	   "pwrite into a hole that nobody maps");
+	ksft_ok(!harvest(0) && !news.h.ndirty && !news.h.nhole, "a write into a hole: told once");
 	madvise(g.map + 40 * PAGE, PAGE, MADV_REMOVE);
 	harvest(0);
 	ksft_ok(in(news.hole, 40), "MADV_REMOVE");
 	end();
+}
+
+/* Who can't write, and was there first, hides nobody. */
+static void test_observers(void)
+{
+	uint8_t *seen;
+	int fd = ksft_memfd(PAGES), ro, i;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY);
+	for (i = 0; i < 2; i++) {
+		seen = map_file(i ? ro : fd, PROT_READ, i ? MAP_SHARED : MAP_PRIVATE);
+		g.map = map_file(fd, PROT_READ | PROT_WRITE, MAP_SHARED);
+		memset(g.map, i + 1, PAGES * PAGE);
+		g.at = attach(fd);
+		if (!seen || g.at < 0 || arm(g.at))
+			ksft_die("observer");
+		g.map[77 * PAGE] = 9;
+		ksft_ok(!harvest(0) && in(news.dirty, 77) && news.h.ndirty == 1 && seen[77 * PAGE] == 9,
+			"observer: %s was mapped before: a store is seen",
+			i ? "a read-only descriptor" : "a private mapping");
+		close(g.at);
+		munmap(g.map, PAGES * PAGE);
+		munmap(seen, PAGES * PAGE);
+	}
+	close(ro);
+	close(fd);
 }
 
 static void test_pinned(void)
@@ -279,6 +308,7 @@ int main(void)
 	g.dev = ksft_device();
 	test_writers();
 	test_holes();
+	test_observers();
 	test_pinned();
 	test_exact();
 	return ksft_end();

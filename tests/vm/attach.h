@@ -3,6 +3,8 @@
 #define DROVER_VM_ATTACH_H
 
 /* A watched file and its harvest, for the programs that test attach. */
+#include <stdatomic.h>
+
 #include "kselftest.h"
 
 #define PAGES 4096u
@@ -83,6 +85,170 @@ static inline void end(void)
 	munmap(g.map, PAGES * PAGE);
 	munmap(g.other, PAGES * PAGE);
 	close(g.fd);
+}
+
+/* ---- a race: writers against harvests, a shadow made of what was reported ---- */
+
+#define RACE_WRITERS 2u
+#define RACE_BESIDE 4u
+
+struct race {
+	unsigned int ms;
+	bool writers_exit;	/* before the final harvest; else they only stop */
+	bool truncates;		/* no load from beyond the end */
+	/* What a writer does until race_stop; NULL: stores everywhere. @n: which one it is */
+	void (*writer)(unsigned int n);
+	/* Each in a process of its own, again and again; they end before the final harvest */
+	void (*beside[RACE_BESIDE])(void);
+	/* out */
+	unsigned int rounds, lost, late, failed;
+};
+
+static atomic_bool *race_stop;
+
+static inline uint64_t race_random(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	*s ^= *s << 17;
+	return *s;
+}
+
+static inline void race_store(unsigned int n)
+{
+	uint64_t s = 88172645463325252ull + n + (uint64_t)getpid();
+
+	while (!atomic_load_explicit(race_stop, memory_order_relaxed))
+		++*(uint64_t *)(g.map + race_random(&s) % PAGES * PAGE + 8 * n);
+}
+
+static inline void race_read(const struct race *r, unsigned int page, uint8_t *to)
+{
+	if (!r->truncates)
+		memcpy(to, g.other + page * PAGE, PAGE);
+	else if (pread(g.fd, to, PAGE, (off_t)page * PAGE) != (ssize_t)PAGE)
+		memset(to, 0, PAGE);
+}
+
+static inline void race_harvest(struct race *r, uint8_t *shadow, unsigned int flags)
+{
+	int err = harvest(flags);
+
+	if (err < 0 && !r->failed++)
+		ksft_note("harvest %u: %s", r->rounds, strerror(-err));
+	for (unsigned int i = 0; i < PAGES; i++)
+		if (in(news.dirty, i))
+			race_read(r, i, shadow + i * PAGE);
+		else if (in(news.hole, i))	/* not to be read, see drover.h */
+			memset(shadow + i * PAGE, 0, PAGE);
+	r->rounds++;
+}
+
+/* One that stops at race_stop, and then waits for its end or ends. */
+static inline pid_t race_fork(const struct race *r, unsigned int n, void (*again)(void), int done)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (again)
+		while (!atomic_load(race_stop))
+			again();
+	else if (r->writer)
+		r->writer(n);
+	else
+		race_store(n);
+	if (write(done, "d", 1) != 1)
+		_exit(1);
+	while (!again && !r->writers_exit)
+		pause();
+	_exit(0);
+}
+
+/* On g, whose content the caller has made; what was not reported is in r->lost. */
+static inline void race_run(struct race *r)
+{
+	uint8_t *shadow = malloc(PAGES * PAGE), *now = malloc(PAGE);
+	pid_t pid[RACE_WRITERS + RACE_BESIDE];
+	unsigned int i, n = 0;
+	int done[2];
+	uint64_t t0;
+	char c;
+
+	race_stop = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!shadow || !now || race_stop == MAP_FAILED || pipe(done))
+		ksft_die("race");
+	for (i = 0; i < PAGES; i++)
+		race_read(r, i, shadow + i * PAGE);
+	for (i = 0; i < RACE_WRITERS; i++)
+		pid[n++] = race_fork(r, i, NULL, done[1]);
+	for (i = 0; i < RACE_BESIDE && r->beside[i]; i++)
+		pid[n++] = race_fork(r, i, r->beside[i], done[1]);
+	/* A busy host gets more time: a few harvests prove nothing. */
+	for (t0 = ksft_ns(); ksft_ns() - t0 < r->ms * (r->rounds < 10 ? 2 : 1) * 1000000ull;)
+		race_harvest(r, shadow, 0);
+	atomic_store(race_stop, true);
+	for (i = 0; i < n; i++)
+		if (read(done[0], &c, 1) != 1)
+			ksft_die("race");
+	for (i = 0; i < n; i++)
+		if (i >= RACE_WRITERS || r->writers_exit)
+			waitpid(pid[i], NULL, 0);
+	race_harvest(r, shadow, DROVER_HARVEST_FINAL);
+	for (i = 0; i < PAGES; i++) {
+		race_read(r, i, now);
+		r->lost += memcmp(shadow + i * PAGE, now, PAGE) != 0;
+	}
+	r->failed += harvest(DROVER_HARVEST_FINAL) < 0;
+	r->late = (unsigned int)news.h.ndirty;
+	for (i = 0; i < RACE_WRITERS && !r->writers_exit; i++) {
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+	close(done[0]);
+	close(done[1]);
+	munmap(race_stop, PAGE);
+	free(shadow);
+	free(now);
+}
+
+static inline void race_result(const struct race *r, const char *name)
+{
+	ksft_ok(!r->lost && !r->late && !r->failed && r->rounds > 2,
+		"race: %s: %u harvests, %u failed, %u pages lost, %u late", name, r->rounds,
+		r->failed, r->lost, r->late);
+}
+
+/* A file of its own, all of it resident. */
+static inline void race_test(struct race r, const char *name)
+{
+	begin();
+	race_run(&r);
+	race_result(&r, name);
+	end();
+}
+
+/* ---- what disturbs, for race.beside ---- */
+
+static inline bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+static inline void compact(void)
+{
+	write_text("/proc/sys/vm/compact_memory", "1");
+}
+
+static inline void drop_caches(void)
+{
+	if (!write_text("/proc/sys/vm/drop_caches", "3"))
+		ksft_die("drop_caches");
 }
 
 #endif
