@@ -57,8 +57,8 @@ static void test_flush(void)
 	}
 	waitpid(pid, NULL, 0);
 	sched_setaffinity(0, sizeof(all), &all);
-	ksft_ok(!missed && !late, "flush: a store of another CPU after each of %u harvests: %u missed",
-		rounds, missed);
+	ksft_ok(!missed && !late, "flush: a store of another CPU after each of %u harvests: "
+		"%u missed", rounds, missed);
 	end();
 	munmap(turn, PAGE);
 }
@@ -156,15 +156,16 @@ int main(void)
 	test_flush();
 	race_test((struct race){ .ms = 2000 }, "two writers");
 	race_test((struct race){ .ms = 1000, .writers_exit = true },
-	     "writers exit before the final harvest");
+		  "writers exit before the final harvest");
 	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = come_and_go },
-	     "mappings come and go");
+		  "mappings come and go");
 	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = move_about },
-	     "mappings move");
+		  "mappings move");
 	race_test((struct race){ .ms = 1000, .writer = by_pwrite }, "pwrite");
-	race_test((struct race){ .ms = 2000, .beside = { fork_and_write } }, "children write and exit");
+	race_test((struct race){ .ms = 2000, .beside = { fork_and_write } },
+		  "children write and exit");
 	race_test((struct race){ .ms = 2000, .truncates = true, .writer = store_below,
-			    .beside = { truncate_and_grow } }, "truncated and grown");
+				 .beside = { truncate_and_grow } }, "truncated and grown");
 	race_test((struct race){ .ms = 2000, .beside = { punch } }, "holes are punched");
 	return ksft_end();
 }

@@ -228,7 +228,8 @@ static void test_observers(void)
 		if (!seen || g.at < 0 || arm(g.at))
 			ksft_die("observer");
 		g.map[77 * PAGE] = 9;
-		ksft_ok(!harvest(0) && in(news.dirty, 77) && news.h.ndirty == 1 && seen[77 * PAGE] == 9,
+		harvest(0);
+		ksft_ok(in(news.dirty, 77) && news.h.ndirty == 1 && seen[77 * PAGE] == 9,
 			"observer: %s was mapped before: a store is seen",
 			i ? "a read-only descriptor" : "a private mapping");
 		close(g.at);
