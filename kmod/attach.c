@@ -231,11 +231,8 @@ static const struct file_operations attach_fops = {
 /* The shmem file of a descriptor, which may be a region's; with a reference, or NULL. */
 static struct file *ram_file(int fd)
 {
-	struct file *file = fget(fd), *shm = NULL;
+	struct file *file = fget(fd), *shm = file ? drover_region_shm(file) : NULL;
 
-#ifdef DROVER_HAVE_REGION
-	shm = file ? drover_region_shm(file) : NULL;
-#endif
 	if (!shm)
 		return file;
 	get_file(shm);

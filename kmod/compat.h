@@ -6,7 +6,9 @@
  * What differs between kernels, and nowhere else. Built and run: 6.1. What is said about
  * later ones was read in their sources and is untested.
  */
+#include <linux/device/class.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/version.h>
@@ -127,6 +129,44 @@ static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
 	rcu_read_unlock();
 #else
 	pte_unmap_unlock(pte, ptl);
+#endif
+}
+
+/*
+ * Let go of what a fault holds before it sleeps. From 6.4 on a fault may hold only its
+ * mapping's lock: it is sent back, to come again with mmap_lock.
+ */
+static inline bool drover_fault_needs_mmap_lock(struct vm_fault *vmf)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	if (vmf->flags & FAULT_FLAG_VMA_LOCK) {
+		vma_end_read(vmf->vma);
+		return true;
+	}
+#endif
+	return false;
+}
+
+static inline void drover_fault_unlock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+}
+
+static inline void drover_vma_set_flags(struct vm_area_struct *vma, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
+static inline struct class *drover_class_create(const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	return class_create(name);
+#else
+	return class_create(THIS_MODULE, name);
 #endif
 }
 

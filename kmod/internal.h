@@ -57,6 +57,7 @@ u64 drover_attach_max_pages(void);
  * function; a structure that can't be written back leaves them to the exit of the process.
  */
 int drover_cmd_region(struct file *file, void *arg);
+void drover_undo_region(struct file *file, void *arg, int ret);
 int drover_cmd_adopt(struct file *file, void *arg);
 int drover_region_init(void);
 void drover_region_exit(void);

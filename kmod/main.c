@@ -62,9 +62,7 @@ static int cmd_caps(struct file *file, void *arg)
 	if (a->flags || a->reserved)
 		return -EINVAL;
 	a->features = drover_attach_features();
-#ifdef DROVER_HAVE_REGION
 	a->features |= DROVER_CAP_REGION | DROVER_CAP_NAMED;
-#endif
 #ifdef DROVER_DEBUG
 	a->features |= DROVER_CAP_DEBUG;
 #endif
@@ -77,12 +75,10 @@ static const struct drover_cmd commands[] = {
 	DROVER_CMD(DROVER_IOC_CAPS, struct drover_caps, sizeof(struct drover_caps), cmd_caps, NULL),
 	DROVER_CMD(DROVER_IOC_ATTACH, struct drover_attach, sizeof(struct drover_attach),
 		   drover_cmd_attach, drover_undo_fd),
-#ifdef DROVER_HAVE_REGION
 	DROVER_CMD(DROVER_IOC_REGION, struct drover_region, sizeof(struct drover_region),
-		   drover_cmd_region, NULL),
+		   drover_cmd_region, drover_undo_region),
 	DROVER_CMD(DROVER_IOC_ADOPT, struct drover_adopt, sizeof(struct drover_adopt),
 		   drover_cmd_adopt, drover_undo_fd),
-#endif
 };
 
 static long main_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -111,18 +107,14 @@ static int __init drover_init(void)
 	r = drover_events_init();
 	if (r)
 		return r;
-#ifdef DROVER_HAVE_REGION
 	r = drover_region_init();
 	if (r)
 		goto events;
-#endif
 	r = misc_register(&device);
 	if (!r)
 		return 0;
-#ifdef DROVER_HAVE_REGION
 	drover_region_exit();
 events:
-#endif
 	drover_events_exit();
 	return r;
 }
@@ -130,9 +122,7 @@ events:
 static void __exit drover_exit(void)
 {
 	misc_deregister(&device);
-#ifdef DROVER_HAVE_REGION
 	drover_region_exit();
-#endif
 	drover_events_exit();
 }
 
