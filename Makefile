@@ -22,7 +22,7 @@ LAYERS := $(LIBRARY_LAYERS) daemon
 PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
 
-DEPS := gcc make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
+DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3

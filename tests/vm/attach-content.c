@@ -4,6 +4,7 @@
  * control: 4 drop_caches while watched
  */
 #include "attach.h"
+#include "churn.h"
 
 /* ---- nothing of the guest is lost ---- */
 

@@ -8,31 +8,15 @@
  */
 #include <sys/ipc.h>
 #include <sys/shm.h>
-#include <sys/swap.h>
-#include <sys/syscall.h>
 
 #include "attach.h"
+#include "churn.h"
 
-#define SWAP_DEVICE "/dev/ram0"
 #define FILES 64u
 #define KPF_UNEVICTABLE 18
 #define HALF (PAGES / 2)	/* what fits into the swap device, with room */
 
 /* ---- swap ---- */
-
-static void swap_on(void)
-{
-	static uint8_t header[PAGE];
-	uint32_t version = 1, last = 16384 / 4 - 1;
-	int fd = open(SWAP_DEVICE, O_RDWR | O_CLOEXEC);
-
-	memcpy(header + 1024, &version, 4);
-	memcpy(header + 1028, &last, 4);
-	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
-	if (fd < 0 || pwrite(fd, header, PAGE, 0) != (ssize_t)PAGE || fsync(fd) || close(fd) ||
-	    swapon(SWAP_DEVICE, 0))
-		ksft_die(SWAP_DEVICE);
-}
 
 static unsigned long long vmstat(const char *name)
 {
@@ -145,7 +129,7 @@ static void test_pageout(void)
 	ksft_ok(out > HALF / 2 && !missed, "pageout: not watched any more: %llu in swap, %u lost",
 		out, missed);
 	file_end();
-	swapoff(SWAP_DEVICE);
+	swap_off();
 }
 
 /* Half of the file is in swap when it is armed; then swap ends. */
@@ -192,7 +176,7 @@ static void test_swapped(bool off)
 		"swap: and content is right");
 	file_end();
 	if (!off)
-		swapoff(SWAP_DEVICE);
+		swap_off();
 	free(shadow);
 }
 
@@ -219,7 +203,7 @@ static void test_mlock(void)
 	ksft_ok(out > HALF / 2 && !unequal(g.map, 0, PAGES, 3), "munlock: %llu pages go to swap",
 		out);
 	file_end();
-	swapoff(SWAP_DEVICE);
+	swap_off();
 }
 
 enum when { BEFORE, DURING, UNLOCKED_DURING };
@@ -267,7 +251,7 @@ static void test_shm_lock(enum when when)
 	shmctl(id, SHM_UNLOCK, NULL);
 	shmdt(g.map);
 	close(g.fd);
-	swapoff(SWAP_DEVICE);
+	swap_off();
 }
 
 /* ---- truncation ---- */
@@ -350,29 +334,31 @@ static void test_many(void)
 
 /* ---- races ---- */
 
-/* All of the file to the one node, then to the other. */
-static void move_nodes(void)
+/* There and back, since the file may begin on either node. */
+static unsigned int moved(void)
 {
-	static void *page[PAGES];
-	static int node[PAGES], status[PAGES], to;
-	unsigned int i;
+	unsigned int there = move_to_other_node(), back = move_to_other_node();
 
-	to = !to;
-	for (i = 0; i < PAGES; i++) {
-		page[i] = g.map + i * PAGE;
-		node[i] = to;
-		(void)*(volatile uint8_t *)page[i];
-	}
-	if (syscall(__NR_move_pages, 0, (unsigned long)PAGES, page, node, status, 1 << 2) < 0)
-		ksft_die("move_pages");
+	return there < back ? there : back;
 }
 
-/* Reclaim of what can be reclaimed, whoever maps it. */
-static void reclaim(void)
+static void test_nodes(void)
 {
-	if (madvise(g.map, PAGES * PAGE, MADV_PAGEOUT))
-		ksft_die("MADV_PAGEOUT");
-	drop_caches();
+	unsigned int n;
+
+	file_new(2);
+	n = moved();
+	ksft_ok(n > PAGES / 2, "nodes: not watched: %u of %u pages move", n, PAGES);
+	watch();
+	n = moved();
+	ksft_ok(!n && !unequal(g.map, 0, PAGES, 2), "nodes: watched: %u pages move", n);
+	ksft_ok(!harvest(0) && !news.h.ndirty && !news.h.nhole, "nodes: and that is no news");
+	close(g.at);
+	g.at = -1;
+	n = moved();
+	ksft_ok(n > PAGES / 2 && !unequal(g.map, 0, PAGES, 2), "nodes: not watched any more: %u",
+		n);
+	file_end();
 }
 
 static void test_races(void)
@@ -382,7 +368,7 @@ static void test_races(void)
 	race_test((struct race){ .ms = 2000, .beside = { drop_caches } }, "drop_caches");
 	swap_on();
 	race_test((struct race){ .ms = 2000, .beside = { reclaim } }, "pageout and drop_caches");
-	swapoff(SWAP_DEVICE);
+	swap_off();
 }
 
 int main(void)
@@ -397,6 +383,7 @@ int main(void)
 	test_shm_lock(DURING);
 	test_truncate();
 	test_many();
+	test_nodes();
 	test_races();
 	return ksft_end();
 }

@@ -90,7 +90,7 @@ static inline void end(void)
 /* ---- a race: writers against harvests, a shadow made of what was reported ---- */
 
 #define RACE_WRITERS 2u
-#define RACE_BESIDE 4u
+#define RACE_BESIDE 5u
 
 struct race {
 	unsigned int ms;
@@ -226,29 +226,6 @@ static inline void race_test(struct race r, const char *name)
 	race_run(&r);
 	race_result(&r, name);
 	end();
-}
-
-/* ---- what disturbs, for race.beside ---- */
-
-static inline bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return good;
-}
-
-static inline void compact(void)
-{
-	write_text("/proc/sys/vm/compact_memory", "1");
-}
-
-static inline void drop_caches(void)
-{
-	if (!write_text("/proc/sys/vm/drop_caches", "3"))
-		ksft_die("drop_caches");
 }
 
 #endif
