@@ -104,6 +104,41 @@ same "drover_release: ino=$ino" "$(line 8)" "trace: drover_release"
 same 8 "$(wc -l <"$dir/trace")" "trace: nothing else"
 echo >$trace/trace
 
+# ---- a region ----
+droverctl monitor >"$dir/text" 2>"$dir/text.err" & text=$!
+until_true joined $((old + 1))
+echo 100 >/sys/module/drover/parameters/stall_ms
+echo 1 >$trace/events/drover/enable
+events-do region evt >"$dir/did"
+ok $? "a region: two wait for too long, the loader dies, another one publishes"
+. "$dir/did"
+until_true has region-end "$dir/text"
+ok $? "the monitor hears of the region's end"
+echo 0 >$trace/events/drover/enable
+kill $text
+sed 's/^[0-9]*\.[0-9]* //' "$dir/text" >"$dir/lines"
+event() { grep "^$1 " "$dir/lines"; }
+same "region-new region=$region name=evt pages=64" "$(sed -n 1p "$dir/lines")" "monitor: region-new"
+stall() { event stall | grep " page=$1 " | sed 's/wait-ms=[1-9][0-9][0-9]$/wait-ms=T/'; }
+same "stall region=$region page=6 pid=$reader wait-ms=T" "$(stall 6)" \
+	"monitor: stall of a load, once"
+same "stall region=$region page=7 pid=$writer wait-ms=T" "$(stall 7)" \
+	"monitor: stall of a store, once"
+same "loader-died region=$region waiters=2" "$(event loader-died)" "monitor: loader-died"
+same "loader-adopted region=$region" "$(event loader-adopted)" "monitor: loader-adopted"
+same "region-end region=$region" "$(sed -n '6,$p' "$dir/lines")" \
+	"monitor: region-end, and it is the last"
+sed -n 's/.*: \(drover_[a-z]*: .*\)/\1/p' $trace/trace >"$dir/trace"
+same "drover_publish: region=$region first=5 npages=3 woken=2" "$(grep publish "$dir/trace")" \
+	"trace: drover_publish"
+fault() { grep "fault.* page=$1 " "$dir/trace" | sed 's/ wait_ns=[1-9][0-9]\{8,\}$/ wait_ns=T/'; }
+same "drover_fault: region=$region page=6 pid=$reader write=0 wait_ns=T" "$(fault 6)" \
+	"trace: drover_fault, a load"
+same "drover_fault: region=$region page=7 pid=$writer write=1 wait_ns=T" "$(fault 7)" \
+	"trace: drover_fault, a store"
+same 3 "$(wc -l <"$dir/trace")" "trace: nothing else"
+echo >$trace/trace
+
 # ---- who may listen ----
 refused() { # refused HOW TEXT NAME
 	events-do as "$1" "$(command -v droverctl)" monitor >"$dir/out" 2>"$dir/err" & p=$!
