@@ -186,8 +186,10 @@ static int cmd_stat(struct file *file, void *arg)
 static const struct drover_cmd commands[] = {
 	DROVER_CMD(DROVER_IOC_ARM, struct drover_arm, sizeof(struct drover_arm), cmd_arm,
 		   undo_arm),
-	DROVER_CMD(DROVER_IOC_HARVEST, struct drover_harvest, sizeof(struct drover_harvest), drover_cmd_harvest, NULL),
-	DROVER_CMD(DROVER_IOC_SET_DIRTY, struct drover_set_dirty, sizeof(struct drover_set_dirty), cmd_set_dirty, NULL),
+	DROVER_CMD(DROVER_IOC_HARVEST, struct drover_harvest, sizeof(struct drover_harvest),
+		   drover_cmd_harvest, NULL),
+	DROVER_CMD(DROVER_IOC_SET_DIRTY, struct drover_set_dirty, sizeof(struct drover_set_dirty),
+		   cmd_set_dirty, NULL),
 	DROVER_CMD(DROVER_IOC_STAT, struct drover_stat, sizeof(struct drover_stat), cmd_stat, NULL),
 };
 

@@ -9,8 +9,8 @@
  * a vCPU's fault) the page is asked for, and it comes again.
  *
  * Nothing but .fault and the clipped .map_pages makes entries, and both look at the gate
- * where who closes the gate (loader.c) can wait for them: .map_pages under srcu, .fault once more when
- * the folio is locked.
+ * where who closes it (loader.c) can wait for them: .map_pages under srcu, .fault once more
+ * when the folio is locked.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 #include <linux/ktime.h>
@@ -177,6 +177,8 @@ void drover_stall_work(struct work_struct *work)
 	struct drover_wait *w;
 	bool more;
 
+	if (!ms)
+		return;
 	while ((w = next_stall(r, now - ms * NSEC_PER_MSEC, &more))) {
 		drover_event_stall(r->id, w->page, pid_nr(w->pid),
 				   div_u64(now - w->time_ns, NSEC_PER_MSEC));
@@ -274,7 +276,8 @@ static vm_fault_t gate_fault(struct vm_fault *vmf)
 		return wait_for(r, vmf);
 	}
 	/* Only who asks for huge pages by force gets here: region.c keeps them away. */
-	if (PageTransCompound(vmf->page) && !all_published(r, page_folio(vmf->page))) {
+	if (PageTransCompound(vmf->page) && !drover_debug(DROVER_DEBUG_HUGE) &&
+	    !all_published(r, page_folio(vmf->page))) {
 		pr_warn_once("region %llu: a huge page is published in part, who touches it gets SIGBUS\n",
 			     r->id);
 		return give_back(vmf);
@@ -310,7 +313,7 @@ static vm_fault_t gate_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t en
 	vm_fault_t ret = 0;
 	int idx = srcu_read_lock(&r->srcu);
 
-	if (!READ_ONCE(r->gated)) {
+	if (!READ_ONCE(r->gated) || drover_debug(DROVER_DEBUG_NO_CLIP)) {
 		ret = r->shmem_ops->map_pages(vmf, start, end);
 	} else if (vmf->pgoff < r->npages && test_bit(vmf->pgoff, r->received) &&
 		   !large_at(r, vmf->pgoff)) {

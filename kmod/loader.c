@@ -61,7 +61,8 @@ static int shut(struct drover_region_obj *r)
 	for (; (first = find_next_zero_bit(r->received, r->npages, first)) < r->npages;
 	     first = end) {
 		end = find_next_bit(r->received, r->npages, first);
-		unmap_mapping_pages(r->shm->f_mapping, first, end - first, false);
+		if (!drover_debug(DROVER_DEBUG_NO_UNMAP))
+			unmap_mapping_pages(r->shm->f_mapping, first, end - first, false);
 		cond_resched();
 	}
 	return 0;
@@ -265,7 +266,8 @@ static int loader_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	if (vma->vm_pgoff > r->npages || vma_pages(vma) > r->npages - vma->vm_pgoff)
 		return -EINVAL;
-	drover_vma_set_flags(vma, VM_NOHUGEPAGE);
+	if (!drover_debug(DROVER_DEBUG_HUGE))
+		drover_vma_set_flags(vma, VM_NOHUGEPAGE);
 	vma_set_file(vma, r->shm);
 	return r->shm->f_op->mmap(r->shm, vma);
 }
@@ -364,7 +366,8 @@ int drover_loader_open(struct drover_region_obj *r)
 	}
 	if (fd >= 0) {
 		r->loader = true;
-		requeue(r);
+		if (!drover_debug(DROVER_DEBUG_NO_REQUEUE))
+			requeue(r);
 	}
 	mutex_unlock(&r->state);
 	return fd;

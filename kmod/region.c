@@ -150,7 +150,8 @@ static int gated_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	if (vma->vm_pgoff > r->npages || vma_pages(vma) > r->npages - vma->vm_pgoff)
 		return -EINVAL;
-	drover_vma_set_flags(vma, VM_NOHUGEPAGE);
+	if (!drover_debug(DROVER_DEBUG_HUGE))
+		drover_vma_set_flags(vma, VM_NOHUGEPAGE);
 	vma_set_file(vma, r->shm);
 	ret = r->shm->f_op->mmap(r->shm, vma);
 	if (ret)

@@ -73,7 +73,8 @@ int main(void)
 	g.dev = ksft_device();
 	shmem_enabled("force");
 	begin();
-	ksft_ok(kib_of("/proc/meminfo", "ShmemHugePages") >= PAGES * 4, "the file is made of large folios");
+	ksft_ok(kib_of("/proc/meminfo", "ShmemHugePages") >= PAGES * 4,
+		"the file is made of large folios");
 	harvest(0);
 	ksft_ok(!harvest(0) && !news.h.ndirty, "thp: idle: nothing is reported");
 	g.map[(5 * HUGE + 7) * PAGE] = 2;

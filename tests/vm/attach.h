@@ -32,7 +32,13 @@ static inline int harvest(unsigned int flags)
 		.dirty = (uintptr_t)news.dirty, .hole = (uintptr_t)news.hole,
 		.pinned = (uintptr_t)news.pinned,
 	};
-	return ioctl(g.at, DROVER_IOC_HARVEST, &news.h) < 0 ? -errno : 0;
+	int r;
+
+	/* Not only signals end a call early. */
+	do {
+		r = ioctl(g.at, DROVER_IOC_HARVEST, &news.h) < 0 ? -errno : 0;
+	} while (r == -EINTR);
+	return r;
 }
 
 static inline bool in(const uint64_t *map, unsigned int page)
