@@ -201,6 +201,26 @@ static void position(void)
 	vmm_close(&v);
 }
 
+/* What another tracker has seen itself, beside a log of vCPUs that was read before. */
+static void seen(void)
+{
+	static const uint64_t npages[1] = { 64 };
+	const uint64_t hole = 0x0f;
+	struct drover_holes *h = NULL;
+	uint64_t map = 0x3c;
+	struct vmm v;
+
+	vmm_open(&v, npages, 1);
+	tap_ok(drover_holes_new(&v.ram, DROVER_HOLES_SEEN, &h, NULL) == 0, "holes are told");
+	drover_holes_seen(h, 0, &hole, &map);
+	tap_ok(map == 0x3f, "what is a hole is news");
+	tap_ok(drover_holes_data(h, 0)[0] == ~0x03ull,
+	       "a page that is a hole to one and written to the other is data: %#llx",
+	       (unsigned long long)drover_holes_data(h, 0)[0]);
+	drover_holes_free(h);
+	vmm_close(&v);
+}
+
 int main(void)
 {
 	const char *env = getenv("SEED");
@@ -211,5 +231,6 @@ int main(void)
 	run(DROVER_HOLES_READ, "by read", seed);
 	big();
 	position();
+	seen();
 	return tap_done();
 }

@@ -268,7 +268,7 @@ void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_
 	size_t i, words = drover_bitmap_words(b->npages);
 
 	for (i = 0; i < words; i++) {
-		uint64_t data = (b->data[i] | map[i]) & ~hole[i];
+		uint64_t data = (b->data[i] & ~hole[i]) | map[i];
 
 		/* Most words have no news: do not make the maps' pages dirty for them. */
 		if (data != b->data[i])

@@ -44,7 +44,9 @@ int drover_holes_new(const struct drover_ram *ram, enum drover_holes_how how,
 struct drover_holes *drover_holes_free(struct drover_holes *h);
 /*
  * In DROVER_HOLES_SEEN instead of a harvest: pages of @hole read as zero, those of @map are
- * written. Holes are added to @map; where both say something, it is a hole.
+ * written. Holes are added to @map. Where both say something it is data: a vCPU that reads
+ * a hole first gets an entry it can write through later, which KVM's log alone shows. What
+ * was written first and punched then is sent as the zeros it is.
  */
 void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_t *hole,
 		       uint64_t *map);
