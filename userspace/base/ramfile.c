@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A region's descriptors have no inode of their own, so fstat(2) tells neither length nor
- * identity, and fallocate(2) refuses them before the module could answer.
+ * Of a device fstat(2) does not tell the length, and fallocate(2) refuses it before the
+ * module could answer.
  */
 #define _GNU_SOURCE
 #include "base/ramfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-/* Files without a type are anonymous ones of the kernel; a region with a name is a device. */
-static bool maybe_region(const struct stat *st)
-{
-	return S_ISCHR(st->st_mode) || !(st->st_mode & S_IFMT);
-}
 
 int drover_ramfile_size(int fd, uint64_t *ret)
 {
@@ -31,7 +23,7 @@ int drover_ramfile_size(int fd, uint64_t *ret)
 		*ret = (uint64_t)st.st_size;
 		return 0;
 	}
-	end = maybe_region(&st) ? lseek(fd, 0, SEEK_END) : -1;
+	end = S_ISCHR(st.st_mode) ? lseek(fd, 0, SEEK_END) : -1;
 	if (end <= 0)
 		return -EINVAL;
 	*ret = (uint64_t)end;
@@ -42,14 +34,8 @@ bool drover_ramfile_same(int a, int b)
 {
 	struct stat sa, sb;
 
-	if (fstat(a, &sa) < 0 || fstat(b, &sb) < 0)
-		return false;
-	if ((sa.st_mode ^ sb.st_mode) & S_IFMT || sa.st_dev != sb.st_dev ||
-	    sa.st_ino != sb.st_ino)
-		return false;
-	/* All anonymous files share one inode: ask whether they are one open file. */
-	return sa.st_mode & S_IFMT ||
-	       syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b) == 0;
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino;
 }
 
 int drover_ramfile_punch(int fd, uint64_t off, uint64_t len, void *host)

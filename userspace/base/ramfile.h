@@ -7,13 +7,13 @@
 
 /*
  * The file that guest RAM is made of: a memfd or a file of a tmpfs, or a region of the
- * kernel module, whose descriptors are no regular files.
+ * kernel module, which by its name is a device.
  */
 
 /** drover_ramfile_size() - in bytes. -EINVAL: nothing that can be guest RAM */
 int drover_ramfile_size(int fd, uint64_t *ret);
 
-/** drover_ramfile_same() - do both descriptors lead to the same memory? */
+/** drover_ramfile_same() - are both the same file? */
 bool drover_ramfile_same(int a, int b);
 
 /**
