@@ -1,0 +1,126 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Runs in the test guest: drover-vmm with its RAM in a region of the module, under nested
+# KVM, and its migration to another one. The guest says itself whether it came over whole.
+# needs: kvm-amd
+# timeout: 120
+# files: droverd droverctl drover-vmm
+dir=$(mktemp -d)
+n=0
+bad=0
+pids=
+
+ok() { # ok STATUS NAME
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
+}
+
+# A page of text as diagnostics.
+note() { sed 's/^/# /'; }
+
+ctl() { # ctl a|b VERB...
+	side=$1
+	shift
+	timeout 60 droverctl -s "$dir/$side.qmp" "$@"
+}
+
+info() { ctl "$1" status --json 2>&1; }
+# field a NAME: the text or number of a member, wherever it is
+field() {
+	info "$1" | sed -n "s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" |
+		tail -n 1
+}
+state() { info a | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1; }
+
+until_true() { # until_true SECONDS COMMAND...
+	end=$(($(date +%s) + $1))
+	shift
+	while ! "$@"; do
+		[ "$(date +%s)" -le $end ] || return 1
+		sleep 0.1
+	done
+}
+ended() { case $(state) in completed | failed | cancelled) ;; *) return 1 ;; esac; }
+judged() { [ "$(field b verdict)" != running ]; }
+
+# The maps of a process that are a region's, in bytes.
+region_bytes() {
+	sum=0
+	while read -r range perms _ _ _ name; do
+		case $name in
+		*drover*) [ "$perms" = rw-s ] && sum=$((sum + 0x${range#*-} - 0x${range%-*})) ;;
+		esac
+	done <"/proc/$1/maps"
+	echo $sum
+}
+
+vmm() { # vmm a|b OPTION...: in the background; $vmm is its pid
+	side=$1
+	shift
+	drover-vmm --agent "$dir/$side.agent" --mem 16M --dirty 2M --dirty-log \
+		--heartbeat-file "$dir/$side.beats" "$@" >"$dir/vmm-$side.log" 2>&1 &
+	vmm=$!
+	pids="$pids $vmm"
+	until_true 20 grep -qs ready "$dir/vmm-$side.log"
+}
+
+daemon() { # daemon a|b
+	droverd --qmp "unix:$dir/$1.qmp" --guest "agent:$dir/$1.agent" 2>"$dir/$1.log" &
+	pids="$pids $!"
+	until_true 20 ctl "$1" status >/dev/null 2>&1
+}
+
+down() {
+	[ $bad = 0 ] || { info a; info b; cat "$dir"/*.log; } 2>/dev/null | note
+	# shellcheck disable=SC2086
+	kill -9 $pids 2>/dev/null
+	wait 2>/dev/null
+	pids=
+	rm -rf "${dir:?}"/*
+}
+
+refusals() {
+	! drover-vmm --agent "$dir/x" --region=Bad/Name 2>"$dir/err" && grep -q 'region' "$dir/err"
+	ok $? "a bad name: $(cat "$dir/err")"
+	mv /dev/drover /dev/drover.away
+	! drover-vmm --agent "$dir/x" --region 2>"$dir/err" && grep -q 'not loaded' "$dir/err"
+	ok $? "no module: $(cat "$dir/err")"
+	mv /dev/drover.away /dev/drover
+}
+
+moves() { # moves TRACKER EXPECTED
+	vmm a --region=vmm-a && va=$vmm && vmm b --region --incoming && vb=$vmm
+	ok $? "two VMMs with regions start"
+	[ -c /dev/drover-vmm-a ]
+	ok $? "the source's is /dev/drover-vmm-a"
+	[ "$(region_bytes $va)" -ge $((18 << 20)) ] && [ "$(region_bytes $vb)" -ge $((18 << 20)) ]
+	ok $? "all RAM is of the regions: $(region_bytes $va), $(region_bytes $vb) bytes mapped"
+	until_true 20 test -s "$dir/a.beats"
+	ok $? "the guest runs"
+	daemon a && daemon b
+	ctl b incoming "unix:$dir/wire" >/dev/null
+	ctl a migrate "unix:$dir/wire" --set "tracker=$1" --set verify=full --set downtime-limit=3000 \
+		--set max-bandwidth=0 >/dev/null
+	until_true 60 ended
+	[ "$(state)" = completed ] && [ "$(field a digest)" = equal ]
+	ok $? "tracker=$1: $(state), digest $(field a digest) $(field a error-desc)"
+	note <<-END
+		$(field a total-time) ms
+	END
+	[ "$(field a tracker)" = "$2" ]
+	ok $? "tracker=$1: it is $(field a tracker)"
+	until_true 30 judged
+	[ "$(field b verdict)" = passed ]
+	ok $? "the guest is whole: $(field b verdict) $(field b text)"
+	[ -s "$dir/b.beats" ]
+	ok $? "and goes on there"
+	down
+	until_true 5 test ! -e /dev/drover-vmm-a
+	ok $? "the region goes with its VMM"
+}
+
+refusals
+moves auto kvm-log+kmod
+echo "1..$n"
+rm -rf "$dir"
+exit $bad
