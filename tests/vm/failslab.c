@@ -13,6 +13,7 @@
 
 #define NPAGES 1024ul
 #define WORDS (NPAGES / 64)
+#define HARVESTS 4u		/* an attach, in the random part */
 
 static struct {
 	int dev, fd, at;
@@ -240,16 +241,16 @@ static void at_random(unsigned int seconds)
 		}
 		odd += r != 0;
 		memcpy(shadow, g.map, NPAGES * KSFT_PAGE);
-		for (k = 0; k < 20; k++) {
+		for (k = 0; k < HARVESTS; k++) {
 			for (i = 0; i < 50; i++) {
 				s = s * 6364136223846793005ull + 1442695040888963407ull;
 				*word((s >> 33) % NPAGES) = s;
 			}
 			punch((s >> 40) % (NPAGES - 8), 8);
 			/* A last one without faults, as no news may be left. */
-			put(g.random, k < 19);
+			put(g.random, k < HARVESTS - 1);
 			r = cmd_harvest();
-			if (!r && !(k % 4))
+			if (!r && !(k % 2))
 				r = cmd_set_dirty();
 			put(g.random, 0);
 			failed += r == -ENOMEM;
@@ -428,7 +429,7 @@ int main(void)
 	sweep("arm", attached, cmd_arm, armed_after);
 	sweep("harvest", armed_and_written, cmd_harvest, nothing_lost);
 	sweep("set_dirty", armed_and_written, cmd_set_dirty, nothing_lost);
-	at_random(4);
+	at_random(15);
 	if (caps.features & DROVER_CAP_REGION) {
 		sweep("region", nothing, cmd_region, region_after);
 		sweep("publish", region_made, cmd_publish, publish_after);
