@@ -190,8 +190,9 @@ static inline void race_run(struct race *r)
 		pid[n++] = race_fork(r, i, NULL, done[1]);
 	for (i = 0; i < RACE_BESIDE && r->beside[i]; i++)
 		pid[n++] = race_fork(r, i, r->beside[i], done[1]);
-	/* A busy host gets more time: a few harvests prove nothing. */
-	for (t0 = ksft_ns(); ksft_ns() - t0 < r->ms * (r->rounds < 10 ? 2 : 1) * 1000000ull;)
+	/* A busy host or a slow kernel gets more time: a few harvests prove nothing. */
+	for (t0 = ksft_ns(); ksft_ns() - t0 <
+	     r->ms * (r->rounds < 10 ? 2 * ksft_scale() : 1) * 1000000ull;)
 		race_harvest(r, shadow, 0);
 	atomic_store(race_stop, true);
 	for (i = 0; i < n; i++)

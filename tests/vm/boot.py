@@ -112,7 +112,9 @@ def qemu(args, initrd, console):
            "-m", str(args.memory), *node[0], *node[1], "-nodefaults", "-display", "none",
            "-monitor", "none", "-no-reboot", "-kernel", args.kernel, "-initrd", initrd,
            "-append", "console=ttyS0 panic=-1 oops=panic tsc=unstable "
-                      "quiet loglevel=5 nokaslr " + args.append,
+                      "quiet loglevel=5 nokaslr "
+                      # What the kernel does not know is in the environment of init.
+                      f"TIMEOUT_SCALE={os.environ.get('TIMEOUT_SCALE', '1')} " + args.append,
            "-serial", f"file:{console}", "-serial", "stdio",
            "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
     return subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

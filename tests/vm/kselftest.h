@@ -168,6 +168,15 @@ static inline void *ksft_map(int fd, uint64_t npages)
 	return p;
 }
 
+/* How much longer than usual a test may take: the kernel may be slow. */
+static inline unsigned int ksft_scale(void)
+{
+	const char *text = getenv("TIMEOUT_SCALE");
+	int n = text ? atoi(text) : 1;
+
+	return n > 1 ? (unsigned int)n : 1;
+}
+
 static inline uint64_t ksft_ns(void)
 {
 	struct timespec t;
