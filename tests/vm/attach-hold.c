@@ -4,7 +4,7 @@
  * locks of others, compaction, migration between nodes, truncation, many attaches at once.
  * needs: brd
  * control: 4 pageout: harvested, clean
- * timeout: 60
+ * timeout: 120
  */
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -363,11 +363,11 @@ static void test_nodes(void)
 
 static void test_races(void)
 {
-	race_test((struct race){ .ms = 2000, .beside = { compact } }, "compaction");
-	race_test((struct race){ .ms = 2000, .beside = { move_nodes } }, "move_pages");
-	race_test((struct race){ .ms = 2000, .beside = { drop_caches } }, "drop_caches");
+	race_test((struct race){ .ms = 1000, .beside = { compact } }, "compaction");
+	race_test((struct race){ .ms = 1000, .beside = { move_nodes } }, "move_pages");
+	race_test((struct race){ .ms = 1000, .beside = { drop_caches } }, "drop_caches");
 	swap_on();
-	race_test((struct race){ .ms = 2000, .beside = { reclaim } }, "pageout and drop_caches");
+	race_test((struct race){ .ms = 1000, .beside = { reclaim } }, "pageout and drop_caches");
 	swap_off();
 }
 

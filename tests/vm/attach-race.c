@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Writers against harvests, with a shadow copy made of what was reported: nothing is lost.
- * timeout: 60
+ * timeout: 120
  * control: 1 flush: a store
  * control: 2 race: writers exit
  */
@@ -157,15 +157,20 @@ int main(void)
 	race_test((struct race){ .ms = 2000 }, "two writers");
 	race_test((struct race){ .ms = 1000, .writers_exit = true },
 		  "writers exit before the final harvest");
-	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = come_and_go },
+	race_test((struct race){ .ms = 1000, .writers_exit = true, .writer = come_and_go },
 		  "mappings come and go");
-	race_test((struct race){ .ms = 2000, .writers_exit = true, .writer = move_about },
+	race_test((struct race){ .ms = 1000, .writers_exit = true, .writer = move_about },
 		  "mappings move");
+	race_test((struct race){ .ms = 1000, .protect = true }, "protected: two writers");
+	race_test((struct race){ .ms = 1000, .protect = true, .writers_exit = true,
+				 .writer = come_and_go }, "protected: mappings come and go");
+	race_test((struct race){ .ms = 1000, .protect = true, .writer = by_pwrite },
+		  "protected: pwrite");
 	race_test((struct race){ .ms = 1000, .writer = by_pwrite }, "pwrite");
-	race_test((struct race){ .ms = 2000, .beside = { fork_and_write } },
+	race_test((struct race){ .ms = 1000, .beside = { fork_and_write } },
 		  "children write and exit");
-	race_test((struct race){ .ms = 2000, .truncates = true, .writer = store_below,
+	race_test((struct race){ .ms = 1000, .truncates = true, .writer = store_below,
 				 .beside = { truncate_and_grow } }, "truncated and grown");
-	race_test((struct race){ .ms = 2000, .beside = { punch } }, "holes are punched");
+	race_test((struct race){ .ms = 1000, .beside = { punch } }, "holes are punched");
 	return ksft_end();
 }

@@ -13,13 +13,24 @@
 
 #define MINUTE 60000u
 
+/* Pages that are stored to all the time would hide what the other ways have lost there. */
+static unsigned int page_stored(uint64_t *s)
+{
+	return (unsigned int)(race_random(s) % PAGES) & ~1u;
+}
+
+static unsigned int page_other(uint64_t *s)
+{
+	return (unsigned int)(race_random(s) % PAGES) | 1u;
+}
+
 static void by_mapping(uint64_t *s, unsigned int n)
 {
 	uint8_t *m = map_file(g.fd, PROT_READ | PROT_WRITE, MAP_SHARED);
 	unsigned int i;
 
 	for (i = 0; i < 100; i++)
-		++*(uint64_t *)(m + race_random(s) % PAGES * PAGE + 8 * n);
+		++*(uint64_t *)(m + page_other(s) * PAGE + 8 * n);
 	munmap(m, PAGES * PAGE);
 }
 
@@ -28,7 +39,7 @@ static void by_pwrite(uint64_t *s, unsigned int n)
 	unsigned int i;
 
 	for (i = 0; i < 20; i++)
-		if (pwrite(g.fd, s, 8, (off_t)(race_random(s) % PAGES * PAGE + 8 * n)) != 8)
+		if (pwrite(g.fd, s, 8, (off_t)(page_other(s) * PAGE + 8 * n)) != 8)
 			ksft_die("pwrite");
 }
 
@@ -40,7 +51,7 @@ static void by_child(uint64_t *s, unsigned int n)
 
 	if (!pid) {
 		for (i = 0; i < 20; i++)
-			++*(uint64_t *)(g.other + race_random(&mine) % PAGES * PAGE + 8 * n);
+			++*(uint64_t *)(g.other + page_other(&mine) * PAGE + 8 * n);
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
@@ -57,7 +68,7 @@ static void writer(unsigned int n)
 
 	while (!atomic_load_explicit(race_stop, memory_order_relaxed)) {
 		for (i = 0; i < 1000; i++)
-			++*(uint64_t *)(g.map + race_random(&s) % PAGES * PAGE + 8 * n);
+			++*(uint64_t *)(g.map + page_stored(&s) * PAGE + 8 * n);
 		if (n)
 			by[race_random(&s) % KSFT_SIZE(by)](&s, n);
 	}
