@@ -73,7 +73,7 @@ static void come_and_go(unsigned int n)
 		unsigned int k;
 
 		for (k = 0; k < 200; k++)
-			++*(uint64_t *)(m + race_random(&s) % PAGES * PAGE + 8 * n);
+			++*(uint64_t *)(m + race_random(&s) % RACE_PAGES * PAGE + 8 * n);
 		munmap(m, PAGES * PAGE);
 	}
 }
@@ -88,7 +88,7 @@ static void move_about(unsigned int n)
 		unsigned int k;
 
 		for (k = 0; k < 200; k++)
-			++*(uint64_t *)(m + race_random(&s) % PAGES * PAGE + 8 * n);
+			++*(uint64_t *)(m + race_random(&s) % RACE_PAGES * PAGE + 8 * n);
 		to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		m = mremap(m, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 		if (m == MAP_FAILED)
@@ -103,7 +103,7 @@ static void by_pwrite(unsigned int n)
 	uint64_t s = 88172645463325252ull * (n + 1), i = 0;
 
 	for (; !atomic_load(race_stop); i++)
-		if (pwrite(g.fd, &i, 8, (off_t)(race_random(&s) % PAGES * PAGE + 8 * n)) != 8)
+		if (pwrite(g.fd, &i, 8, (off_t)(race_random(&s) % RACE_PAGES * PAGE + 8 * n)) != 8)
 			ksft_die("pwrite");
 }
 
@@ -115,7 +115,7 @@ static void fork_and_write(void)
 
 	if (!pid) {
 		for (k = 0; k < 50; k++)
-			++*(uint64_t *)(g.map + race_random(&s) % PAGES * PAGE + 64);
+			++*(uint64_t *)(g.map + race_random(&s) % RACE_PAGES * PAGE + 64);
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
@@ -130,7 +130,7 @@ static void truncate_and_grow(void)
 	if (ftruncate(g.fd, PAGES / 2 * PAGE) || ftruncate(g.fd, PAGES * PAGE))
 		ksft_die("ftruncate");
 	for (k = 0; k < 500; k++)
-		++*(uint64_t *)(g.map + (PAGES / 2 + race_random(&s) % (PAGES / 2)) * PAGE);
+		++*(uint64_t *)(g.map + (PAGES / 2 + race_random(&s) % RACE_PAGES) * PAGE);
 }
 
 static void store_below(unsigned int n)
@@ -138,7 +138,7 @@ static void store_below(unsigned int n)
 	uint64_t s = 88172645463325252ull * (n + 1);
 
 	while (!atomic_load_explicit(race_stop, memory_order_relaxed))
-		++*(uint64_t *)(g.map + race_random(&s) % (PAGES / 2) * PAGE + 8 * n);
+		++*(uint64_t *)(g.map + race_random(&s) % RACE_PAGES * PAGE + 8 * n);
 }
 
 static void punch(void)
@@ -146,7 +146,7 @@ static void punch(void)
 	static uint64_t s = 88172645463325252ull;
 
 	if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)(race_random(&s) % (PAGES - 16) * PAGE), 16 * PAGE))
+		      (off_t)(race_random(&s) % (RACE_PAGES - 16) * PAGE), 16 * PAGE))
 		ksft_die("fallocate");
 }
 

@@ -96,6 +96,7 @@ static inline void end(void)
 
 /* ---- a race: writers against harvests, a shadow made of what was reported ---- */
 
+#define RACE_PAGES 1024u	/* that are written: fewer make more harvests */
 #define RACE_WRITERS 2u
 #define RACE_BESIDE 5u
 
@@ -127,7 +128,7 @@ static inline void race_store(unsigned int n)
 	uint64_t s = 88172645463325252ull + n + (uint64_t)getpid();
 
 	while (!atomic_load_explicit(race_stop, memory_order_relaxed))
-		++*(uint64_t *)(g.map + race_random(&s) % PAGES * PAGE + 8 * n);
+		++*(uint64_t *)(g.map + race_random(&s) % RACE_PAGES * PAGE + 8 * n);
 }
 
 static inline void race_read(const struct race *r, unsigned int page, uint8_t *to)
