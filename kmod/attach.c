@@ -79,6 +79,7 @@ static int alloc_maps(struct drover_watch *w)
  */
 static int arm(struct drover_watch *w)
 {
+	unsigned long end = w->npages;
 	int r;
 
 	w->was_unevictable = mapping_unevictable(w->mapping);
@@ -87,7 +88,7 @@ static int arm(struct drover_watch *w)
 	if (r >= 0)
 		r = drover_pick_up(w, 0, w->npages);
 	if (r >= 0)
-		r = drover_collect(w, 0, w->npages);
+		r = drover_collect(w, 0, &end);
 	if (r < 0) {
 		disarm(w);
 		return r;

@@ -95,21 +95,30 @@ static void collect_piece(struct drover_watch *w, unsigned long first, unsigned 
 		sweep(w, first, end);
 }
 
-int drover_collect(struct drover_watch *w, unsigned long first, unsigned long end)
+int drover_collect(struct drover_watch *w, unsigned long first, unsigned long *end)
 {
+	bool all = !first && *end == w->npages;
 	unsigned long at, to;
+	int r, ret = 0;
 
-	for (at = first; at < end; at = to) {
-		to = end - at < PIECE ? end : at + PIECE;
-		if (at > first && signal_pending(current))
-			return -EINTR;
+	for (at = first; at < *end; at = to) {
+		to = *end - at < PIECE ? *end : at + PIECE;
+		/* What comes often must not keep us from getting on. */
+		if (at > first && w->armed && signal_pending(current))
+			ret = -EINTR;
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+		if (ret < 0)
+			break;
 		collect_piece(w, at, to);
 	}
+	*end = at;
 	/* A part of the file may have lost what another one has gained. */
-	if (end - first == w->npages && READ_ONCE(w->mapping->nrpages) == w->held &&
+	if (all && !ret && READ_ONCE(w->mapping->nrpages) == w->held &&
 	    !READ_ONCE(SHMEM_I(w->mapping->host)->swapped))
 		return 0;
-	return drover_pick_up(w, first, end);
+	r = drover_pick_up(w, first, *end);
+	return r < 0 ? r : ret;
 }
 
 /* Somebody else holds a reference: of the page cache's, the entries' and ours it is none. */
@@ -254,9 +263,10 @@ static int give_word(struct drover_watch *w, struct drover_harvest *a, unsigned 
 	return give((unsigned long __user *)u64_to_user_ptr(a->pinned) + off, word, &a->npinned);
 }
 
-static int hand_out(struct drover_watch *w, struct drover_harvest *a, struct late *late)
+static int hand_out(struct drover_watch *w, struct drover_harvest *a, unsigned long end,
+		    struct late *late)
 {
-	unsigned long end = a->first + a->npages, i;
+	unsigned long i;
 	int r;
 
 	for (i = a->first; i < end; i += BITS_PER_LONG) {
@@ -274,16 +284,19 @@ static int hand_out(struct drover_watch *w, struct drover_harvest *a, struct lat
 
 static int harvest(struct drover_watch *w, struct drover_harvest *a, struct late *late)
 {
+	unsigned long end = a->first + a->npages;
 	u64 begin = ktime_get_ns(), walked = w->walked;
-	int r;
+	int r, ret = 0;
 
 	if (!w->armed)
 		return -ENXIO;
-	r = drover_collect(w, a->first, a->first + a->npages);
+	r = drover_collect(w, a->first, &end);
 	if (r >= 0 && a->flags & DROVER_HARVEST_FINAL && a->pinned)
 		r = drain_lru();
-	if (r >= 0)
-		r = hand_out(w, a, late);
+	/* Of a harvest that was interrupted what was looked at is handed out. */
+	if (r >= 0 || r == -EINTR)
+		ret = hand_out(w, a, end, late);
+	r = ret < 0 ? ret : r;
 	w->walked -= walked;
 	if (r < 0)
 		return r;

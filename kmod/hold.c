@@ -140,7 +140,7 @@ static int swap_in(struct drover_watch *w, unsigned long first, unsigned long en
 			cond_resched();
 		if (!xa_is_value(entry))
 			continue;
-		if (signal_pending(current))
+		if (fatal_signal_pending(current))
 			return -EINTR;
 		page = shmem_read_mapping_page_gfp(w->mapping, i, gfp);
 		if (PTR_ERR_OR_ZERO(page) == -ENOMEM)
@@ -170,7 +170,7 @@ int drover_pick_up(struct drover_watch *w, unsigned long first, unsigned long en
 			r = pick_up(w, batch.folios[i]);
 		folio_batch_release(&batch);
 		cond_resched();
-		if (r >= 0 && signal_pending(current))
+		if (r >= 0 && fatal_signal_pending(current))
 			r = -EINTR;
 	}
 	if (r >= 0 && READ_ONCE(SHMEM_I(w->mapping->host)->swapped))

@@ -59,6 +59,7 @@ u64 drover_attach_max_pages(void);
 int drover_cmd_region(struct file *file, void *arg);
 void drover_undo_region(struct file *file, void *arg, int ret);
 int drover_cmd_adopt(struct file *file, void *arg);
+void drover_undo_adopt(struct file *file, void *arg, int ret);
 int drover_region_init(void);
 void drover_region_exit(void);
 

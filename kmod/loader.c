@@ -346,6 +346,24 @@ static void requeue(struct drover_region_obj *r)
 	xa_unlock(&r->requests);
 }
 
+static int can_load(struct drover_region_obj *r)
+{
+	if (r->dead)
+		return -EOWNERDEAD;
+	return r->loader ? -EBUSY : 0;
+}
+
+/* 0 or an error, as of now. */
+int drover_loader_check(struct drover_region_obj *r)
+{
+	int ret;
+
+	mutex_lock(&r->state);
+	ret = can_load(r);
+	mutex_unlock(&r->state);
+	return ret;
+}
+
 /**
  * drover_loader_open - make a descriptor for the loader of a region
  * @r: the region, of which a reference is taken
@@ -357,7 +375,7 @@ int drover_loader_open(struct drover_region_obj *r)
 	int fd;
 
 	mutex_lock(&r->state);
-	fd = r->dead ? -EOWNERDEAD : r->loader ? -EBUSY : 0;
+	fd = can_load(r);
 	if (!fd) {
 		kref_get(&r->kref);
 		fd = anon_inode_getfd("[drover-loader]", &loader_fops, r, O_RDWR | O_CLOEXEC);

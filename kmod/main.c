@@ -78,7 +78,7 @@ static const struct drover_cmd commands[] = {
 	DROVER_CMD(DROVER_IOC_REGION, struct drover_region, sizeof(struct drover_region),
 		   drover_cmd_region, drover_undo_region),
 	DROVER_CMD(DROVER_IOC_ADOPT, struct drover_adopt, sizeof(struct drover_adopt),
-		   drover_cmd_adopt, drover_undo_fd),
+		   drover_cmd_adopt, drover_undo_adopt),
 };
 
 static long main_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

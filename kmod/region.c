@@ -388,23 +388,61 @@ void drover_undo_region(struct file *file, void *arg, int ret)
 	close_fd(a->loader_fd);
 }
 
+static struct drover_region_obj *get_by_id(u64 id)
+{
+	struct drover_region_obj *r = region_get(-1, id);
+
+	if (!r || uid_eq(r->uid, current_euid()) || capable(CAP_SYS_ADMIN))
+		return r ?: ERR_PTR(-ENOENT);
+	drover_region_put(r);
+	return ERR_PTR(-ENOENT);
+}
+
+static struct drover_region_obj *get_by_fd(u64 fd)
+{
+	struct file *file = fd <= INT_MAX ? fget(fd) : NULL;
+	struct drover_region_obj *r = ERR_PTR(-EBADF);
+
+	if (!file)
+		return r;
+	if (!drover_region_shm(file)) {
+		r = ERR_PTR(-ENODEV);
+	} else if (file->f_mode & FMODE_WRITE) {
+		r = file->private_data;
+		kref_get(&r->kref);
+	}
+	fput(file);
+	return r;
+}
+
 int drover_cmd_adopt(struct file *file, void *arg)
 {
 	struct drover_adopt *a = arg;
 	struct drover_region_obj *r;
-	int fd = -ENOENT;
+	int fd;
 
-	if (a->flags)
+	if (a->flags & ~(DROVER_ADOPT_FD | DROVER_ADOPT_CHECK))
 		return -EINVAL;
-	r = region_get(-1, a->id);
-	if (!r)
-		return -ENOENT;
-	if (uid_eq(r->uid, current_euid()) || capable(CAP_SYS_ADMIN))
+	r = a->flags & DROVER_ADOPT_FD ? get_by_fd(a->id) : get_by_id(a->id);
+	if (IS_ERR(r))
+		return PTR_ERR(r);
+	if (a->flags & DROVER_ADOPT_CHECK) {
+		fd = drover_loader_check(r);
+	} else {
 		fd = drover_loader_open(r);
-	if (fd >= 0)
-		drover_event_loader_adopted(r->id);
+		if (fd >= 0)
+			drover_event_loader_adopted(r->id);
+	}
 	drover_region_put(r);
 	return fd;
+}
+
+void drover_undo_adopt(struct file *file, void *arg, int ret)
+{
+	struct drover_adopt *a = arg;
+
+	if (!(a->flags & DROVER_ADOPT_CHECK))
+		close_fd(ret);
 }
 
 /* ---- the module ---- */

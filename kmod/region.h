@@ -104,6 +104,7 @@ void drover_stall_work(struct work_struct *work);
 /* ---- loader.c ---- */
 
 int drover_loader_open(struct drover_region_obj *r);
+int drover_loader_check(struct drover_region_obj *r);
 bool drover_is_loader(const struct file *file);
 void drover_grace_work(struct work_struct *work);
 

@@ -44,8 +44,11 @@ struct drover_watch {
 /* ---- harvest.c ---- */
 
 int drover_cmd_harvest(struct file *file, void *arg);
-/* Bits of entries, then PG_dirty, of [first, end) into w->dirty and w->hole; under w->lock */
-int drover_collect(struct drover_watch *w, unsigned long first, unsigned long end);
+/*
+ * Bits of entries, then PG_dirty, of [first, *end) into w->dirty and w->hole; under w->lock.
+ * After -EINTR *end is how far it came.
+ */
+int drover_collect(struct drover_watch *w, unsigned long first, unsigned long *end);
 
 /* ---- hold.c; all under w->lock ---- */
 

@@ -198,7 +198,8 @@ def no_end(world):
     b = world.start("calm", "sim:size=16M").path
     uri = "unix:" + world.dir + "/z"
     check("incoming", ctl("incoming", uri, socket=b), 0)
-    check("migrate", ctl("migrate", uri, "--set", "max-bandwidth=16M", "--set",
+    # On a busy machine the guest writes less, and what is left fits into little time.
+    check("migrate", ctl("migrate", uri, "--set", "max-bandwidth=4M", "--set",
                          "downtime-limit=1", socket=a), 0)
     tap.ok(eventually(a, "will not converge: the guest writes .* raise max-bandwidth"),
            "a migration without end is told so", ctl("status", socket=a))

@@ -213,7 +213,8 @@ static const struct row {
 	{ "STAT", DROVER_IOC_STAT, ATTACH, 64, 0, 0, DROVER_CAP_ATTACH, fill_nothing, NULL },
 	{ "REGION", DROVER_IOC_REGION, DEV, 72, 0, DROVER_REGION_GATED, DROVER_CAP_REGION,
 	  fill_region, undone_region },
-	{ "ADOPT", DROVER_IOC_ADOPT, DEV, 16, 0, 0, DROVER_CAP_REGION, fill_adopt, undone_adopt },
+	{ "ADOPT", DROVER_IOC_ADOPT, DEV, 16, 0, DROVER_ADOPT_FD | DROVER_ADOPT_CHECK,
+	  DROVER_CAP_REGION, fill_adopt, undone_adopt },
 	{ "GATE", DROVER_IOC_GATE, LOADER, 8, 0, DROVER_GATE_CLOSED, DROVER_CAP_REGION,
 	  fill_nothing, NULL },
 	{ "PUBLISH", DROVER_IOC_PUBLISH, LOADER, 32, 20, DROVER_PUBLISH_ZERO, DROVER_CAP_REGION,
@@ -340,7 +341,12 @@ static void rungs_flags(const struct row *r)
 		       EOPNOTSUPP : 0;
 		begin(r, area);
 		memcpy(area + 4, &flag, sizeof(flag));
+		if (r->cmd == DROVER_IOC_ADOPT && flag == DROVER_ADOPT_FD) {
+			((struct drover_adopt *)(void *)area)->id = (uint64_t)b.fd[VM];
+			want = EBUSY;
+		}
 		ksft_errno(call(r, area), want, "%s: flag %#x is known: %s", r->name, flag,
+			   want == EBUSY ? "EBUSY, as that region has a loader" :
 			   want ? "EOPNOTSUPP without its capability" : "welcome");
 		end();
 	}

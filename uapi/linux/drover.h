@@ -290,11 +290,12 @@ struct drover_received {
 /**
  * struct drover_adopt - become the loader of a region whose loader has died
  * @size: in: sizeof(struct drover_adopt)
- * @flags: in: 0
- * @id: in: of the region
+ * @flags: in: DROVER_ADOPT_*
+ * @id: in: of the region; with DROVER_ADOPT_FD its vm descriptor, open for writing
  *
  * Returns a new loader descriptor; requests that nobody has answered are queued again.
- * Errors: ENOENT no such region, or another user's; EBUSY it has a loader; EOWNERDEAD its
+ * Errors: ENOENT no such region, or another user's; EBADF no descriptor, or not open for
+ * writing; ENODEV not one of a region; EBUSY it has a loader; EOWNERDEAD its
  * grace has run out, its waiters got SIGBUS.
  */
 struct drover_adopt {
@@ -302,6 +303,9 @@ struct drover_adopt {
 	__u32 flags;
 	__aligned_u64 id;
 };
+
+#define DROVER_ADOPT_FD		(1U << 0)	/* who can write to it may load it */
+#define DROVER_ADOPT_CHECK	(1U << 1)	/* change nothing, return 0 if it could be adopted */
 
 /**
  * struct drover_request - somebody waits for a page: read(2) from the loader descriptor

@@ -53,6 +53,8 @@ static const struct reason region_reasons[] = {
 
 static const struct reason adopt_reasons[] = {
 	{ ENOENT, "there is no such region, or it is another user's" },
+	{ ENODEV, "this memory is no region of the module" },
+	{ EBADF, "it is not open for writing" },
 	{ EBUSY, "it has a loader" },
 	{ EOWNERDEAD, "its time of grace is over" },
 	{ 0, NULL },
@@ -247,14 +249,38 @@ int drover_kdev_region_create(int dev, struct drover_kdev_region *region, struct
 	return 0;
 }
 
-int drover_kdev_adopt(int dev, uint64_t id, int *ret_loader, struct drover_error *e)
+static int adopt(int dev, struct drover_adopt a, int *ret_loader, struct drover_error *e)
 {
-	struct drover_adopt a = { .size = sizeof(a), .id = id };
 	int r = command(dev, DROVER_IOC_ADOPT, &a);
 
 	if (r < 0)
 		return fail(errno, "adopt a region", adopt_reasons, e);
-	*ret_loader = r;
+	if (ret_loader)
+		*ret_loader = r;
+	return 0;
+}
+
+int drover_kdev_adopt(int dev, uint64_t id, int *ret_loader, struct drover_error *e)
+{
+	return adopt(dev, (struct drover_adopt){ .size = sizeof(struct drover_adopt), .id = id },
+		     ret_loader, e);
+}
+
+int drover_kdev_adopt_fd(int dev, int vm_fd, int *ret_loader, struct drover_error *e)
+{
+	return adopt(dev, (struct drover_adopt){ .size = sizeof(struct drover_adopt),
+						 .flags = DROVER_ADOPT_FD |
+							  (ret_loader ? 0 : DROVER_ADOPT_CHECK),
+						 .id = (uint64_t)(unsigned int)vm_fd },
+		     ret_loader, e);
+}
+
+int drover_kdev_nonblock(int loader, struct drover_error *e)
+{
+	int flags = fcntl(loader, F_GETFL);
+
+	if (flags < 0 || fcntl(loader, F_SETFL, flags | O_NONBLOCK) < 0)
+		return fail(errno, "read without waiting", no_reasons, e);
 	return 0;
 }
 

@@ -69,6 +69,13 @@ struct drover_kdev_region {
 int drover_kdev_region_create(int dev, struct drover_kdev_region *region, struct drover_error *e);
 /* Become the loader of a region that has lost its own. */
 int drover_kdev_adopt(int dev, uint64_t id, int *ret_loader, struct drover_error *e);
+/*
+ * The same, by its vm descriptor. -ENODEV: that is no region's. With @ret_loader NULL
+ * nothing is changed: could it be done?
+ */
+int drover_kdev_adopt_fd(int dev, int vm_fd, int *ret_loader, struct drover_error *e);
+/* Reading requests never waits from here on. */
+int drover_kdev_nonblock(int loader, struct drover_error *e);
 int drover_kdev_gate(int loader, bool closed, struct drover_error *e);
 /**
  * drover_kdev_publish() - these pages are complete
