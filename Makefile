@@ -169,9 +169,10 @@ demo: deps
 	$(Q)B=$(B) python3 tests/demo/demo.py
 
 .PHONY: check check-run check-unit check-lint
-check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak
-check: deps
+check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak, the module in a guest
+check: deps-vm
 	$(Q)$(MAKE) check-run
+	$(Q)$(MAKE) check-vm
 check-run: all unit $(DOC_GENS)
 	$(Q)B=$(B) CC="$(CC)" N=10 SEED=$(SEED) prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) \
 		$(wildcard tests/soak/migrate.py tests/soak/kill.py)
@@ -197,7 +198,7 @@ module: deps-vm
 check-vm: ## the module's tests, in a guest under QEMU (no KVM needed)
 check-vm: deps-vm
 	$(Q)$(MAKE) vm-programs
-	$(Q)B=$(B) sh tests/vm/run.sh
+	$(Q)B=$(B) prove --timer -e sh tests/vm/run.sh
 check-vm-long: ## and those that take long: stress, 1,000 regions, two nodes
 check-vm-long: deps-vm
 	$(Q)$(MAKE) vm-programs

@@ -13,6 +13,7 @@
  * when the folio is locked.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -69,7 +70,9 @@ static void watch_stalls(struct drover_region_obj *r)
 
 /*
  * The request for a page, with a reference: the one that is there, or a new one, which the
- * loader can read. As a waiter, if @wait. NULL: no memory.
+ * loader can read. As a waiter, if @wait. NULL: the page has been published meanwhile;
+ * who publishes sets the bit first and then looks for requests, so one of us sees the
+ * other. An error pointer: no memory.
  */
 static struct drover_wait *ask(struct drover_region_obj *r, unsigned long page, bool write,
 			       bool wait)
@@ -78,13 +81,23 @@ static struct drover_wait *ask(struct drover_region_obj *r, unsigned long page, 
 	int err = 0;
 
 	if (!new)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
+	/* Enough time to be published by somebody else. */
+	if (drover_debug(DROVER_DEBUG_ASK_TWICE))
+		msleep(2);
 	xa_lock(&r->requests);
 	do {
 		w = xa_load(&r->requests, page);
 		if (!w)
 			err = __xa_insert(&r->requests, page, new, GFP_KERNEL_ACCOUNT);
 	} while (!w && err == -EBUSY);
+	/* Not before: the insertion lets go of the lock to allocate. */
+	if (!w && !err && !drover_blocked(r, page) && !drover_debug(DROVER_DEBUG_ASK_TWICE)) {
+		__xa_erase(&r->requests, page);
+		xa_unlock(&r->requests);
+		drover_wait_put(new);
+		return NULL;
+	}
 	if (!w && !err) {
 		w = new;
 		list_add_tail(&w->queue, &r->queue);
@@ -94,13 +107,13 @@ static struct drover_wait *ask(struct drover_region_obj *r, unsigned long page, 
 		w->waiters += wait;
 	}
 	xa_unlock(&r->requests);
-	if (w != new) {
-		drover_wait_put(new);
+	if (w == new) {
+		wake_up_interruptible_poll(&r->readers, EPOLLIN | EPOLLRDNORM);
+		watch_stalls(r);
 		return w;
 	}
-	wake_up_interruptible_poll(&r->readers, EPOLLIN | EPOLLRDNORM);
-	watch_stalls(r);
-	return w;
+	drover_wait_put(new);
+	return w ?: ERR_PTR(err);
 }
 
 /* Answered; under the lock of the table, whose reference is returned. */
@@ -206,17 +219,17 @@ static void sleep_on(struct drover_region_obj *r, struct drover_wait *w, struct 
 	prepare_to_wait(&w->wq, &entry, state);
 	/* From here on the mapping may go away, and vmf with it. */
 	drover_fault_unlock(vmf);
-	/* The bit first: who has published before we asked did not find us. */
+	/* Whoever sets one of these wakes us afterwards. */
 	if (!READ_ONCE(w->done) && drover_blocked(r, page) && !READ_ONCE(r->dead))
 		schedule();
 	finish_wait(&w->wq, &entry);
 	trace_drover_fault(r->id, page, task_pid_nr(current), write, ktime_get_ns() - begin);
 }
 
+/* 0: there is nothing to wait for any more. */
 static vm_fault_t wait_for(struct drover_region_obj *r, struct vm_fault *vmf)
 {
 	bool nowait = vmf->flags & FAULT_FLAG_RETRY_NOWAIT;
-	unsigned long page = vmf->pgoff;
 	struct drover_wait *w;
 
 	if (current->flags & (PF_EXITING | PF_DUMPCORE) || READ_ONCE(r->dead) ||
@@ -224,22 +237,19 @@ static vm_fault_t wait_for(struct drover_region_obj *r, struct vm_fault *vmf)
 		return VM_FAULT_SIGBUS;
 	if (drover_fault_needs_mmap_lock(vmf))
 		return VM_FAULT_RETRY;
-	w = ask(r, page, vmf->flags & FAULT_FLAG_WRITE, !nowait);
-	if (!w)
-		return VM_FAULT_OOM;
-	/* The mapping holds the region no longer than mmap_lock is held. */
-	kref_get(&r->kref);
+	w = ask(r, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE, !nowait);
+	if (IS_ERR_OR_NULL(w))
+		return w ? VM_FAULT_OOM : 0;
 	if (!nowait) {
+		/* The mapping holds the region no longer than mmap_lock is held. */
+		kref_get(&r->kref);
 		sleep_on(r, w, vmf);
 		xa_lock(&r->requests);
 		w->waiters--;
 		xa_unlock(&r->requests);
+		drover_region_put(r);
 	}
-	/* Published before we asked: nobody else will answer it. */
-	if (!drover_blocked(r, page))
-		drover_wake(r, page, page + 1);
 	drover_wait_put(w);
-	drover_region_put(r);
 	return VM_FAULT_RETRY;
 }
 
@@ -262,22 +272,25 @@ static vm_fault_t give_back(struct vm_fault *vmf)
 static vm_fault_t gate_fault(struct vm_fault *vmf)
 {
 	struct drover_region_obj *r = vmf->vma->vm_private_data;
-	vm_fault_t ret;
+	vm_fault_t ret = 0;
 
 	if (vmf->pgoff >= r->npages)
 		return VM_FAULT_SIGBUS;
-	if (drover_blocked(r, vmf->pgoff))
-		return wait_for(r, vmf);
-	ret = r->shmem_ops->fault(vmf);
-	if (!(ret & VM_FAULT_LOCKED) || !READ_ONCE(r->gated))
-		return ret;
-	if (drover_blocked(r, vmf->pgoff)) {
+	for (;;) {
+		while (!ret && drover_blocked(r, vmf->pgoff))
+			ret = wait_for(r, vmf);
+		if (ret)
+			return ret;
+		ret = r->shmem_ops->fault(vmf);
+		if (!(ret & VM_FAULT_LOCKED) || !drover_blocked(r, vmf->pgoff))
+			break;
+		/* The gate was closed meanwhile. */
 		give_back(vmf);
-		return wait_for(r, vmf);
+		ret = 0;
 	}
 	/* Only who asks for huge pages by force gets here: region.c keeps them away. */
-	if (PageTransCompound(vmf->page) && !drover_debug(DROVER_DEBUG_HUGE) &&
-	    !all_published(r, page_folio(vmf->page))) {
+	if (ret & VM_FAULT_LOCKED && READ_ONCE(r->gated) && PageTransCompound(vmf->page) &&
+	    !drover_debug(DROVER_DEBUG_HUGE) && !all_published(r, page_folio(vmf->page))) {
 		pr_warn_once("region %llu: a huge page is published in part, who touches it gets SIGBUS\n",
 			     r->id);
 		return give_back(vmf);

@@ -102,6 +102,7 @@ void drover_event_stall(u64 id, u64 page, u32 pid, u64 wait_ms);
 #define DROVER_DEBUG_HUGE		(1U << 5)	/* gated mappings may be of huge pages */
 #define DROVER_DEBUG_NO_REQUEUE		(1U << 6)	/* a new loader is not told what was asked */
 #define DROVER_DEBUG_NO_UNMAP		(1U << 7)	/* closing the gate leaves entries alone */
+#define DROVER_DEBUG_ASK_TWICE		(1U << 8)	/* a published page may be asked for */
 
 #ifdef DROVER_DEBUG
 bool drover_debug(unsigned int what);

@@ -133,7 +133,8 @@ static int region_memory(struct drover_region_obj *r)
 		int ret = PTR_ERR(r->shm);
 
 		r->shm = NULL;
-		return ret;
+		/* No inode to be had: there is no limit to their number. */
+		return ret == -ENOSPC ? -ENOMEM : ret;
 	}
 	SHMEM_I(file_inode(r->shm))->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
 	return 0;
