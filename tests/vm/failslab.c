@@ -167,9 +167,14 @@ static void sweep(const char *name, void (*prepare)(void), int (*run)(void), boo
 		hit = injected();
 		failed += r == -ENOMEM;
 		survived += hit && !r;
-		good = good && (!r || (hit && r == -ENOMEM)) && after();
-		if (r && r != -ENOMEM)
+		if (r && (!hit || r != -ENOMEM)) {
 			ksft_note("%s: allocation %u: %s", name, n, strerror(-r));
+			good = false;
+		}
+		if (!after()) {
+			ksft_note("%s: after allocation %u: %s", name, n, strerror(errno));
+			good = false;
+		}
 		detach();
 	}
 	ksft_ok(good && !hit && !r, "%s: %u allocations fail: %u times ENOMEM, %u times done", name,
