@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs in the test guest: whole migrations, with writers that have nothing to do with
 # droverd or the guest. kmod sees them; soft-dirty does not, and the audit says so.
-# timeout: 120
+# timeout: 240
 # files: droverd droverctl migrate-writer migrate-guest
 dir=$(mktemp -d)
 n=0
 bad=0
 pids=
+scale=${TIMEOUT_SCALE:-1}
 
 ok() { # ok STATUS NAME
 	n=$((n + 1))
@@ -20,7 +21,7 @@ note() { sed 's/^/# /'; }
 ctl() { # ctl a|b VERB...
 	side=$1
 	shift
-	timeout 60 droverctl -s "$dir/$side.qmp" "$@"
+	timeout $((60 * scale)) droverctl -s "$dir/$side.qmp" "$@"
 }
 
 info() { ctl "$1" status --json 2>&1; }
@@ -29,7 +30,7 @@ field() { info "$1" | sed -n "s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\
 state() { info a | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1; }
 
 until_state() { # until_state SECONDS STATE...
-	end=$(($(date +%s) + $1))
+	end=$(($(date +%s) + $1 * scale))
 	shift
 	while [ "$(date +%s)" -le $end ]; do
 		now=$(state)
@@ -77,7 +78,7 @@ down() {
 
 begin() { # begin TRACKER VERIFY: until the operator has the word
 	ctl a migrate "unix:$dir/wire" --set "tracker=$1" --set "verify=$2" --set events=on \
-		--set pause-before-switchover=on --set downtime-limit=2000 >/dev/null
+		--set pause-before-switchover=on --set downtime-limit=$((2000 * scale)) >/dev/null
 	until_state 60 pre-switchover failed
 	[ "$(state)" = pre-switchover ]
 	ok $? "tracker=$1, verify=$2: pre-switchover, tracked by $(field a tracker) $(field a error-desc)"
