@@ -26,7 +26,7 @@ DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-l
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
-DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1
+DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1 sparse
 DEPS_VM_DEBUG := flex bison bc xz-utils libelf-dev libssl-dev
 
 PKGS := liburing json-c libxxhash

@@ -89,37 +89,44 @@ static inline int drover_folio_mapcount(struct folio *folio)
 }
 
 /*
- * The entries under *pmd, mapped and locked; NULL when it is no page table (any more). Up
- * to 6.4 an inline does it and tables can't vanish under i_mmap_rwsem.
+ * The entries under *pmd, mapped and locked, unless it is no page table (any more). Up to
+ * 6.4 an inline does it and tables can't vanish under i_mmap_rwsem.
  */
-static inline pte_t *drover_pte_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
-				     spinlock_t **ptl)
+#ifdef __CHECKER__
+/* sparse can't follow a lock that is taken or not. */
+bool drover_pte_lock_or_not(pte_t **pte);
+#define drover_pte_lock(mm, pmd, addr, pte, ptl) \
+	__cond_lock(*(ptl), drover_pte_lock_or_not(pte))
+#else
+static inline bool drover_pte_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+				   pte_t **pte, spinlock_t **ptl)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 	pmd_t val;
-	pte_t *pte;
 
 	rcu_read_lock();
 again:
 	val = pmdp_get_lockless(pmd);
 	if (pmd_none(val) || !pmd_present(val) || pmd_trans_huge(val) || pmd_bad(val)) {
 		rcu_read_unlock();
-		return NULL;
+		return false;
 	}
 	*ptl = pte_lockptr(mm, &val);
-	pte = pte_offset_kernel(&val, addr);
+	*pte = pte_offset_kernel(&val, addr);
 	spin_lock(*ptl);
 	if (unlikely(!pmd_same(val, pmdp_get_lockless(pmd)))) {
 		spin_unlock(*ptl);
 		goto again;
 	}
-	return pte;
+	return true;
 #else
 	if (pmd_none(*pmd) || !pmd_present(*pmd) || pmd_trans_huge(*pmd) || pmd_bad(*pmd))
-		return NULL;
-	return pte_offset_map_lock(mm, pmd, addr, ptl);
+		return false;
+	*pte = pte_offset_map_lock(mm, pmd, addr, ptl);
+	return true;
 #endif
 }
+#endif
 
 static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
 {

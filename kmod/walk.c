@@ -43,9 +43,9 @@ static void taken(struct walk *k, unsigned long index, struct folio *folio)
 static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned long end)
 {
 	spinlock_t *ptl;
-	pte_t *start = drover_pte_lock(k->vma->vm_mm, pmd, addr, &ptl), *pte;
+	pte_t *start, *pte;
 
-	if (!start)
+	if (!drover_pte_lock(k->vma->vm_mm, pmd, addr, &start, &ptl))
 		return;
 	k->w->walked += (end - addr) >> PAGE_SHIFT;
 	for (pte = start; addr != end; pte++, addr += PAGE_SIZE)
