@@ -7,7 +7,7 @@ _droverctl() {
 	done
 	case $verb in
 	"") COMPREPLY=($(compgen -W "migrate incoming status watch cancel continue settle set get \
-		options events monitor quit" -- "$cur")) ;;
+		options events host-limit monitor quit" -- "$cur")) ;;
 	set | get | options) COMPREPLY=($(compgen -W "$(droverctl options --json 2>/dev/null |
 		sed -n 's/.*"name": *"\([^"]*\)".*/\1/p')" -- "$cur")) ;;
 	*) COMPREPLY=($(compgen -W "--json --config --set --channel --wait --force --help" -- "$cur")) ;;

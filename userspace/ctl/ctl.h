@@ -22,6 +22,7 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 #define CTL_OPT_CHANNEL (1u << 2)
 #define CTL_OPT_WAIT    (1u << 3)
 #define CTL_OPT_FORCE   (1u << 4)
+#define CTL_OPT_FILE    (1u << 8)
 
 #define CTL_LIST_MAX 512
 
@@ -45,6 +46,7 @@ struct ctl {
 	unsigned int given;
 	const char *config_file;
 	const char *force;
+	const char *file;
 	struct ctl_list set, channel;
 	char **arg;
 	int nargs;
@@ -91,6 +93,7 @@ int verb_status(struct ctl *c);
 int verb_watch(struct ctl *c);
 int verb_events(struct ctl *c);
 int verb_monitor(struct ctl *c);
+int verb_host_limit(struct ctl *c);
 int verb_set(struct ctl *c);
 int verb_get(struct ctl *c);
 int verb_options(struct ctl *c);

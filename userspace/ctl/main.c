@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "ctl/ctl.h"
 #include "ctl/qmp-client.h"
+#include "engine/hostlimit.h"
 
 static const struct ctl_verb verbs[] = {
 	{ "migrate", "URI|HOST:PORT", 0, 1,
@@ -35,12 +36,14 @@ static const struct ctl_verb verbs[] = {
 	{ "get", "[NAME]", 0, 1, 0, verb_get, "show settings" },
 	{ "options", "[NAME]", 0, 1, 0, verb_options, "type, default, range and meaning" },
 	{ "events", "", 0, 0, 0, verb_events, "print events as they come" },
+	{ "host-limit", "[RATE|off]", 0, 1, CTL_OPT_FILE, verb_host_limit,
+	  "the rate that all migrations leaving this host share" },
 	{ "monitor", "", 0, 0, 0, verb_monitor, "print the kernel module's events as they come" },
 	{ "quit", "", 0, 0, 0, verb_quit, "end the daemon" },
 };
 
 enum {
-	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_VERSION,
+	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_FILE, OPT_VERSION,
 	OPT_HELP
 };
 
@@ -59,6 +62,7 @@ static const struct {
 	{ OPT_CHANNEL, "channel", "TYPE=URI", CTL_OPT_CHANNEL, "one more channel; repeatable" },
 	{ OPT_WAIT, "wait", NULL, CTL_OPT_WAIT, "wait for the end; 0 only when completed" },
 	{ OPT_FORCE, "force", "own|release", CTL_OPT_FORCE, "decide without asking the peer" },
+	{ OPT_FILE, "file", "PATH", CTL_OPT_FILE, "where, if not in " DROVER_HOSTLIMIT_PATH },
 	{ OPT_VERSION, "version", NULL, 0, "print the version and exit" },
 	{ OPT_HELP, "help", NULL, 0, "print this and exit" },
 };
@@ -188,6 +192,9 @@ static int take_option(struct ctl *c, int id)
 		break;
 	case OPT_FORCE:
 		c->force = optarg;
+		break;
+	case OPT_FILE:
+		c->file = optarg;
 		break;
 	case OPT_WAIT:
 		break;

@@ -18,12 +18,14 @@
  * @qmp: "unix:PATH"
  * @guest: LINK
  * @config: file of a JSON object applied to the stored settings, or NULL
+ * @host_limit: file of the rate that the host's migrations share; need not exist
  * @verbose: log debug messages, too
  */
 struct droverd_opts {
 	const char *qmp;
 	const char *guest;
 	const char *config;
+	const char *host_limit;
 	bool verbose;
 };
 

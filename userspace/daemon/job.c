@@ -67,6 +67,7 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 	j->exit_on_error = exit_on_error;
 	params.guest = d->guest;
 	params.log = &d->log;
+	params.host_limit = d->opts.host_limit;
 	params.event = events_post;
 	params.opaque = j;
 	r = drover_migration_start(&params, &j->m, e);

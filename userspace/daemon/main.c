@@ -10,11 +10,12 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "daemon/daemon.h"
+#include "engine/hostlimit.h"
 
 enum { EXIT_USAGE = 2 };
 
 /* Below any character, so that no option can be mistaken for a short one. */
-enum option_id { OPT_QMP = 1, OPT_GUEST, OPT_CONFIG, OPT_TLS, OPT_VERBOSE, OPT_VERSION, OPT_HELP };
+enum option_id { OPT_QMP = 1, OPT_GUEST, OPT_CONFIG, OPT_HOST_LIMIT, OPT_TLS, OPT_VERBOSE, OPT_VERSION, OPT_HELP };
 
 static const struct {
 	enum option_id id;
@@ -26,6 +27,8 @@ static const struct {
 	{ OPT_GUEST, "guest", "LINK",
 	  "guest to serve: agent:PATH, qemu:PATH or sim:size=256M[,...]" },
 	{ OPT_CONFIG, "config", "FILE", "JSON object applied to the stored settings" },
+	{ OPT_HOST_LIMIT, "host-limit", "FILE",
+	  "rate that all migrations of the host share (" DROVER_HOSTLIMIT_PATH ")" },
 	{ OPT_TLS, "tls-creds-dir", "DIR", "certificates and keys (not built in)" },
 	{ OPT_VERBOSE, "verbose", NULL, "say on stderr what happens" },
 	{ OPT_VERSION, "version", NULL, "print the version and exit" },
@@ -80,6 +83,9 @@ static int take_option(int id, struct droverd_opts *o)
 	case OPT_CONFIG:
 		o->config = optarg;
 		return -1;
+	case OPT_HOST_LIMIT:
+		o->host_limit = optarg;
+		return -1;
 	case OPT_VERBOSE:
 		o->verbose = true;
 		return -1;
@@ -131,7 +137,7 @@ static void raise_fd_limit(void)
 int main(int argc, char **argv)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct droverd_opts opts = { 0 };
+	struct droverd_opts opts = { .host_limit = DROVER_HOSTLIMIT_PATH };
 	struct droverd d;
 	int r;
 

@@ -44,6 +44,7 @@ struct drover_migration {
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
 	const struct drover_log *log;
+	const char *host_limit;
 	struct drover_cancel cancel;
 	_Atomic int state;
 	atomic_bool ended, auditing;

@@ -196,6 +196,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->event = p->event;
 	m->opaque = p->opaque;
 	m->log = p->log;
+	m->host_limit = p->host_limit;
 	if (p->present)
 		m->present = *p->present;
 	m->started_ns = drover_now_ns();

@@ -55,6 +55,8 @@ struct drover_event {
  *	(inherited number or getfd name); taken over on success; -1 otherwise
  * @settle: source: do not migrate, settle the guest's in-doubt record with its peer;
  *	destination: only answer OWNER_QUERY about the guest's record
+ * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
+ *	string outlives the handle
  * @event: called from the migration's threads; must not call back into the handle
  * @log: for debug messages; outlives the handle
  */
@@ -66,6 +68,7 @@ struct drover_migration_params {
 	const struct drover_channel_list *channels;
 	int fd;
 	bool settle;
+	const char *host_limit;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
 	const struct drover_log *log;

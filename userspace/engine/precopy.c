@@ -100,9 +100,16 @@ static int end_round_on_main(struct drover_source *s, uint32_t round, bool final
 static void apply_limit(struct drover_source *s)
 {
 	struct drover_runtime rt;
+	uint64_t rate, share = 0;
 
 	drover_runtime_get(s->m, &rt);
-	drover_limit_set(s->limit, rt.max_bandwidth);
+	rate = rt.max_bandwidth;
+	if (s->hostlimit)
+		share = drover_hostlimit_share(s->hostlimit, drover_now_ns(),
+					       source_sent_bytes(s, NULL));
+	if (share && (!rate || share < rate))
+		rate = share;
+	drover_limit_set(s->limit, rate);
 }
 
 static int watch_round(struct drover_source *s, struct drover_error *e)

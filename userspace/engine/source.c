@@ -69,6 +69,8 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 		return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
 	drover_runtime_get(m, &rt);
 	r = drover_limit_new(rt.max_bandwidth, &s->limit, e);
+	if (r >= 0 && m->host_limit)
+		r = drover_hostlimit_new(m->host_limit, &s->hostlimit, e);
 	return r < 0 ? r : alloc_maps(s, e);
 }
 
@@ -236,6 +238,7 @@ static void source_deinit(struct drover_source *s)
 	drover_tracker_free(s->tracker);
 	free(s->track_source);
 	drover_limit_free(s->limit);
+	drover_hostlimit_free(s->hostlimit);
 	drover_closep(&s->wake_fd);
 	for (i = 0; i < s->m->ram->n; i++) {
 		free(s->dirty[i]);

@@ -16,6 +16,7 @@
  */
 #include "base/zero.h"
 #include "engine/internal.h"
+#include "engine/hostlimit.h"
 #include "engine/limit.h"
 #include "engine/policy.h"
 
@@ -102,6 +103,7 @@ struct drover_source {
 	unsigned int nsenders;
 	int wake_fd;            /* eventfd: the round is over, or a sender failed */
 	struct drover_limit *limit;
+	struct drover_hostlimit *hostlimit;
 	drover_zero_fn is_zero;
 	bool detect_zero;
 
