@@ -125,6 +125,7 @@ struct drover_source {
 	uint64_t ping_ns;
 	uint64_t pong_ns;
 	uint64_t stop_ns;       /* guest stopped */
+	uint64_t lap_ns;        /* where the last part of the downtime ended */
 	uint64_t expected_us;
 };
 

@@ -24,13 +24,30 @@
 #define STATE_MAX (1ull << 30)
 #define LATE_TRIES 8
 
-static uint64_t lap(uint64_t *t, struct drover_measure *part)
+/* The time since the last lap belongs to @part; parts may have several laps. */
+static void lap(struct drover_source *s, struct drover_measure *part)
 {
-	uint64_t now = drover_now_ns(), us = (now - *t) / 1000;
+	uint64_t now = drover_now_ns();
 
-	drover_stat_u64(part, us);
-	*t = now;
-	return us;
+	drover_stat_u64(part, drover_stat_get(part) + (now - s->lap_ns + 500) / 1000);
+	s->lap_ns = now;
+}
+
+/* The guest is somebody else's now: what it cost, and how good the estimate was. */
+static void account_downtime(struct drover_source *s)
+{
+	struct drover_stats *st = &s->m->stats;
+	uint64_t ns;
+
+	lap(s, &st->dt_commit);
+	ns = s->lap_ns - s->stop_ns;
+	DROVER_STAT(s->m, downtime_us, ns / 1000);
+	DROVER_STAT(s->m, downtime, (ns + DROVER_NS_PER_MS / 2) / DROVER_NS_PER_MS);
+	/* The operator's pause was not to be foreseen. */
+	if (drover_stat_get(&st->expected_downtime_us))
+		drover_stat_f64(&st->expected_error_us, (double)(ns / 1000) -
+				(double)drover_stat_get(&st->dt_continue) -
+				(double)drover_stat_get(&st->expected_downtime_us));
 }
 
 static int pause_guest(struct drover_source *s, struct drover_error *e)
@@ -38,7 +55,7 @@ static int pause_guest(struct drover_source *s, struct drover_error *e)
 	struct drover_migration *m = s->m;
 	int r;
 
-	s->stop_ns = drover_now_ns();
+	s->lap_ns = s->stop_ns = drover_now_ns();
 	if (!s->was_running)
 		return 0;
 	s->paused = true;
@@ -100,7 +117,7 @@ static void name_late(struct drover_source *s)
 }
 
 /* Last round; then a second harvest, which must be empty or names a late writer. */
-static int last_pages(struct drover_source *s, uint64_t *t, struct drover_error *e)
+static int last_pages(struct drover_source *s, struct drover_error *e)
 {
 	uint64_t late = 0;
 	unsigned int i;
@@ -111,15 +128,18 @@ static int last_pages(struct drover_source *s, uint64_t *t, struct drover_error 
 		if (r < 0)
 			return r;
 	}
+	lap(s, &s->m->stats.dt_pages);
 	r = source_harvest(s, true, e);
 	if (r < 0)
 		return r;
-	lap(t, &s->m->stats.dt_harvest);
+	lap(s, &s->m->stats.dt_harvest);
 	drover_limit_open(s->limit);
 	for (i = 0; i < LATE_TRIES; i++) {
 		r = source_round(s, true, e);
+		lap(s, &s->m->stats.dt_pages);
 		if (r >= 0)
 			r = source_harvest(s, true, e);
+		lap(s, &s->m->stats.dt_harvest);
 		if (r < 0)
 			return r;
 		if (!s->dirty_pages)
@@ -128,7 +148,6 @@ static int last_pages(struct drover_source *s, uint64_t *t, struct drover_error 
 		name_late(s);
 	}
 	DROVER_STAT(s->m, late_pages, late);
-	lap(t, &s->m->stats.dt_pages);
 	if (s->dirty_pages)
 		return drover_err(e, -EBUSY,
 				  "final harvest: %llu pages are still being written although the guest is stopped",
@@ -257,8 +276,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 		drover_fail(s->m, &ce);
 		return 1;
 	}
-	DROVER_STAT(s->m, downtime_us, (drover_now_ns() - s->stop_ns) / 1000);
-	DROVER_STAT(s->m, downtime, (drover_now_ns() - s->stop_ns + 500000) / DROVER_NS_PER_MS);
+	account_downtime(s);
 	r = set_record(s, DROVER_OWNER_RELEASED, &ce);
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
@@ -289,8 +307,7 @@ static int finish_one_way(struct drover_source *s, struct drover_error *e)
 		r = set_record(s, DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
-	DROVER_STAT(s->m, downtime_us, (drover_now_ns() - s->stop_ns) / 1000);
-	DROVER_STAT(s->m, downtime, (drover_now_ns() - s->stop_ns) / DROVER_NS_PER_MS);
+	account_downtime(s);
 	return 0;
 }
 
@@ -314,7 +331,6 @@ static int verify_full(struct drover_source *s, struct drover_error *e)
 int source_switchover(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	uint64_t t = drover_now_ns();
 	struct drover_runtime rt;
 	int r;
 
@@ -323,34 +339,32 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
 	DROVER_STAT(m, precopy_bytes, source_sent_bytes(s, NULL));
 	r = pause_guest(s, e);
+	lap(s, &m->stats.dt_pause);
 	if (r >= 0)
 		r = wait_continue(s, e);
 	if (r < 0)
 		return r;
 	if (m->config.pause_before_switchover)
-		t = drover_now_ns();
-	else
-		lap(&t, &m->stats.dt_pause);
+		lap(s, &m->stats.dt_continue);
 	if (!drover_state_set(m, drover_state_get(m), DROVER_STATE_DEVICE))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	r = last_pages(s, &t, e);
+	r = last_pages(s, e);
 	if (r >= 0)
 		r = send_state(s, e);
+	lap(s, &m->stats.dt_state);
 	if (r >= 0)
 		r = source_digest(s, e);
 	if (r >= 0)
 		r = verify_full(s, e);
+	lap(s, &m->stats.dt_digest);
 	if (r < 0)
 		return r;
 	if (s->one_way)
 		return finish_one_way(s, e);
 	r = wait_state_ack(s, e);
-	lap(&t, &m->stats.dt_state);
+	lap(s, &m->stats.dt_state);
 	if (r >= 0)
 		r = source_digest_ack(s, e);
-	lap(&t, &m->stats.dt_digest);
-	if (r >= 0)
-		r = commit(s, e);
-	lap(&t, &m->stats.dt_commit);
-	return r;
+	lap(s, &m->stats.dt_digest);
+	return r < 0 ? r : commit(s, e);
 }
