@@ -22,6 +22,7 @@ static const struct {
 	const char *doc;
 } events[] = {
 #define EVENT(id, name, option, data, doc) { name, option, doc },
+#define OWN_EVENT(name, doc) { name, false, doc },
 #include "daemon/events.def"
 };
 

@@ -32,7 +32,7 @@ static void *pusher(void *opaque)
 
 	for (i = 0; i < EACH; i++) {
 		ev.pass = i;
-		event_queue_push(opaque, &ev, true);
+		event_queue_push(opaque, &ev, 7, true);
 	}
 	return NULL;
 }
@@ -43,7 +43,7 @@ static void test_threads(void)
 	struct queued_event *qe;
 	struct event_queue q;
 	unsigned int i, n = 0;
-	uint64_t sum = 0;
+	uint64_t sum = 0, job = 0;
 
 	tap_ok(event_queue_init(&q, NULL) == 0 && !readable(q.fd), "an empty queue is quiet");
 	for (i = 0; i < THREADS; i++)
@@ -54,10 +54,11 @@ static void test_threads(void)
 	while ((qe = event_queue_pop(&q))) {
 		n++;
 		sum += qe->ev.pass;
+		job += qe->job;
 		free(qe);
 	}
-	tap_ok(n == THREADS * EACH && sum == THREADS * (EACH * (EACH - 1) / 2),
-	       "every event of every thread comes once");
+	tap_ok(n == THREADS * EACH && sum == THREADS * (EACH * (EACH - 1) / 2) &&
+	       job == n * 7, "every event of every thread comes once, with its job");
 	tap_ok(!readable(q.fd), "and quiet again");
 	event_queue_deinit(&q);
 }
@@ -73,8 +74,8 @@ static void test_bound(void)
 
 	event_queue_init(&q, NULL);
 	for (i = 0; i < EVENT_QUEUE_MAX + 10; i++)
-		event_queue_push(&q, &late, false);
-	event_queue_push(&q, &stop, false);
+		event_queue_push(&q, &late, 7, false);
+	event_queue_push(&q, &stop, 7, false);
 	name[0] = 'X';
 	qe = event_queue_pop(&q);
 	tap_ok(strcmp(qe->ev.block, "ram0") == 0, "names are copied");
@@ -89,7 +90,7 @@ static void test_bound(void)
 	tap_ok(last && last->ev.type == DROVER_EVENT_STOP, "no other event is dropped");
 	free(last);
 	for (i = 0; i < 3; i++)
-		event_queue_push(&q, &late, false);
+		event_queue_push(&q, &late, 7, false);
 	event_queue_deinit(&q);
 }
 

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "daemon/event-queue.h"
 #include "daemon/fds.h"
+#include "daemon/job-status.h"
 #include "daemon/loop.h"
 #include "daemon/qmp.h"
 #include "engine/migration.h"
@@ -35,19 +36,25 @@ struct droverd;
  * struct job - the present migration, or the last one
  * @m: the handle; alive until the next job replaces it, so that its numbers stay and
  *	an ended destination still answers OWNER_QUERY
+ * @id: counts the jobs of this daemon, from 1
  * @settle: it settles a record and moves nothing
  * @events: the migration's `events` option
  * @exit_on_error: migrate-incoming was asked to end the process with a failure
+ * @dismissed: query-jobs shows it no more
+ * @told: what JOB_STATUS_CHANGE told last
  * @d: for the event callback, which runs in the migration's threads and touches
  *	nothing of it but the queue
  */
 struct job {
 	struct droverd *d;
 	struct drover_migration *m;
+	uint64_t id;
 	enum drover_side side;
 	bool settle;
 	bool events;
 	bool exit_on_error;
+	bool dismissed;
+	enum job_status told;
 };
 
 /**
@@ -59,6 +66,7 @@ struct job {
  * @events: from migration threads to the main thread
  * @guest_src: the guest link's watch_fd
  * @job: NULL before the first migration
+ * @jobs: how many there were
  * @last: query-migrate of a job that is gone and was not replaced, or NULL
  * @released: the guest was handed over to another host
  * @checking: the guest has moved here and its verdict is not final yet
@@ -83,6 +91,7 @@ struct droverd {
 	struct loop_source events_src, guest_src, signal_src;
 	int signal_fd;
 	struct job *job;
+	uint64_t jobs;
 	struct json_object *last;
 	bool released;
 	bool checking;
@@ -124,6 +133,12 @@ bool job_in_doubt(const struct job *j);
 int job_start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
 	      struct drover_error *e);
 void job_free(struct droverd *d);
+
+/* cmd-jobs.c: JOB_STATUS_CHANGE, if this event changes it */
+void job_tell_state(struct droverd *d, const struct queued_event *qe);
+/* Clients see it no more. */
+void job_dismiss(struct job *j);
+
 /* owner.c: what the guest's record asks for at start-up (and after a failed start). */
 void owner_attach(struct droverd *d);
 

@@ -40,7 +40,8 @@ void event_queue_deinit(struct event_queue *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
-static struct queued_event *copy_event(const struct drover_event *ev, bool migration_events)
+static struct queued_event *copy_event(const struct drover_event *ev, uint64_t job,
+				       bool migration_events)
 {
 	struct queued_event *qe = calloc(1, sizeof(*qe));
 	struct timespec ts;
@@ -50,6 +51,7 @@ static struct queued_event *copy_event(const struct drover_event *ev, bool migra
 	clock_gettime(CLOCK_REALTIME, &ts);
 	qe->realtime_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	qe->ev = *ev;
+	qe->job = job;
 	qe->migration_events = migration_events;
 	if (ev->block) {
 		snprintf(qe->block, sizeof(qe->block), "%s", ev->block);
@@ -58,7 +60,8 @@ static struct queued_event *copy_event(const struct drover_event *ev, bool migra
 	return qe;
 }
 
-void event_queue_push(struct event_queue *q, const struct drover_event *ev, bool migration_events)
+void event_queue_push(struct event_queue *q, const struct drover_event *ev, uint64_t job,
+		      bool migration_events)
 {
 	struct queued_event *qe;
 	uint64_t one = 1;
@@ -69,7 +72,7 @@ void event_queue_push(struct event_queue *q, const struct drover_event *ev, bool
 		q->dropped++;
 		return;
 	}
-	qe = copy_event(ev, migration_events);
+	qe = copy_event(ev, job, migration_events);
 	if (!qe) {
 		q->dropped++;
 		return;

@@ -18,6 +18,7 @@ struct drover_error;
  * struct queued_event - a copy of a drover_event that outlives its call
  * @ev: @ev.block points to @block, or is NULL
  * @realtime_us: when it happened, microseconds since the epoch
+ * @job: whose event it is
  * @migration_events: the `events` option of the migration it is about
  */
 struct queued_event {
@@ -25,6 +26,7 @@ struct queued_event {
 	struct drover_event ev;
 	char block[DROVER_RAM_NAME_MAX + 1];
 	uint64_t realtime_us;
+	uint64_t job;
 	bool migration_events;
 };
 
@@ -45,7 +47,8 @@ struct event_queue {
 int event_queue_init(struct event_queue *q, struct drover_error *e);
 void event_queue_deinit(struct event_queue *q);
 /* Any thread; never waits. Only late-writer events are ever dropped for lack of room. */
-void event_queue_push(struct event_queue *q, const struct drover_event *ev, bool migration_events);
+void event_queue_push(struct event_queue *q, const struct drover_event *ev, uint64_t job,
+		      bool migration_events);
 /* Oldest event, the caller frees it; NULL when there is none (and @fd is quiet again). */
 struct queued_event *event_queue_pop(struct event_queue *q);
 uint64_t event_queue_dropped(struct event_queue *q);

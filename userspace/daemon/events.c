@@ -91,7 +91,7 @@ void events_post(void *opaque, const struct drover_event *ev)
 {
 	struct job *j = opaque;
 
-	event_queue_push(&j->d->events, ev, j->events);
+	event_queue_push(&j->d->events, ev, j->id, j->events);
 }
 
 static void log_event(struct droverd *d, const struct queued_event *qe)
@@ -151,6 +151,7 @@ void events_ready(void *opaque, uint32_t events)
 	while ((qe = event_queue_pop(&d->events))) {
 		log_event(d, qe);
 		emit(d, qe);
+		job_tell_state(d, qe);
 		maybe_check_guest(d, qe);
 		maybe_exit_on_error(d, qe);
 		free(qe);

@@ -54,5 +54,5 @@ void guest_check_look(void *opaque)
 		return;
 	}
 	guest_check_end(d);
-	event_queue_push(&d->events, &ev, false);
+	event_queue_push(&d->events, &ev, 0, false);
 }

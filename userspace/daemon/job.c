@@ -35,6 +35,7 @@ static void retire(struct droverd *d)
 
 	if (!j)
 		return;
+	job_dismiss(j);
 	drop_last(d);
 	d->last = info_build(d);
 	if (j->side == DROVER_SIDE_SOURCE)
@@ -61,6 +62,7 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 	if (!j)
 		return drover_err(e, -ENOMEM, "migration: out of memory");
 	j->d = d;
+	j->id = ++d->jobs;
 	j->side = p->side;
 	j->settle = p->settle;
 	j->events = p->config->events;
