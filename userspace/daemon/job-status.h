@@ -2,6 +2,8 @@
 #ifndef DROVER_DAEMON_JOB_STATUS_H
 #define DROVER_DAEMON_JOB_STATUS_H
 
+#include <stddef.h>
+
 #include "engine/state.h"
 
 #define JOB_TYPE "migration"
