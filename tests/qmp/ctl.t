@@ -14,9 +14,10 @@ import termios
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from droverqmp import DROVERCTL, Tap, World, match  # noqa: E402
+from droverqmp import DROVERCTL, ROOT, Tap, World, match  # noqa: E402
 
 tap = Tap()
+COMPLETION = os.path.join(ROOT, "userspace/ctl/completion.bash")
 
 
 def ctl(*args, socket=None, env_socket=None, **kw):
@@ -72,6 +73,65 @@ def options():
     top = [o for o in json.loads(r[1]) if o["name"] == "max-bandwidth"][0]
     tap.ok(match({"max": 18446744073709551615, "default": 134217728, "unit": "bytes/s"}, top),
            "exact integers", top)
+
+
+def expanded(*args):
+    """The config that --goal makes, and what --explain says of it."""
+    r = ctl("migrate", *args, "--explain", "--json")
+    return json.loads(r[1]) if r[0] == 0 else r, ctl("migrate", *args, "--explain")[1]
+
+
+def goals():
+    config, why = expanded("--goal", "fast")
+    tap.ok(match({"multifd": True, "max-bandwidth": 0}, config) and
+           re.search("(?m)^fast: ", why) and
+           all(re.search(f"(?m)^{name}=\\S+ +\\w.+", why) for name in config) and
+           len(why.splitlines()) == len(config) + 1,
+           "--goal fast --explain: a line and a reason an option", f"{config} {why}")
+    config, why = expanded("--goal", "bounded-downtime=75")
+    tap.ok(match({"downtime-limit": 75, "on-no-converge": "wait"}, config), "bounded-downtime",
+           config)
+    config, why = expanded("--goal", "finish-by=100", "exec:cat")
+    tap.ok(match({"total-timeout": 90, "on-no-converge": "switchover"}, config) and
+           "multifd" not in config and re.search("multifd=default +.*one channel only", why),
+           "finish-by, over one channel", f"{config} {why}")
+    config, why = expanded("--goal", "gentle", "--set", "max-bandwidth=2M", "--set",
+                           "auto-converge=default", "--set", "verify=full")
+    tap.ok(config.get("max-bandwidth") == 2 << 20 and "auto-converge" not in config and
+           re.search("max-bandwidth=2097152 +you said so; the goal would be 33554432", why) and
+           re.search("auto-converge=default +you said so", why) and
+           re.search("verify=full +you said so", why), "--set wins over the goal", why)
+    for bad in ("quick", "fast=1", "finish-by", "finish-by=", "finish-by=0", "finish-by=1s",
+                "finish-by=-1", "bounded-downtime=9999999999"):
+        check(f"--goal {bad}", ctl("migrate", "--goal", bad, "--explain"), 2, err=f"--goal {bad}: ")
+    check("--goal of incoming", ctl("incoming", "--goal", "fast", "tcp::1"), 2, err="another verb")
+    check("--explain without a goal", ctl("migrate", "--set", "multifd=on", "--explain"), 0,
+          out="^multifd=on +you said so$")
+
+
+def goal_migrations(world, a, b):
+    """What each goal expands to is taken by a daemon, there and back."""
+    for i, goal in enumerate(("fast", "gentle", "bounded-downtime=200", "finish-by=20")):
+        uri = f"unix:{world.dir}/g{i}"
+        check("incoming", ctl("incoming", uri, socket=b), 0)
+        check(f"migrate --goal {goal}", ctl("migrate", uri, "--goal", goal, "--wait", socket=a), 0,
+              out="^completed")
+        a, b = b, a
+
+
+def completion():
+    """bash offers what the program itself names."""
+    def offers(*words):
+        script = (f"PATH={os.path.dirname(DROVERCTL)}:$PATH; . {COMPLETION}; "
+                  f"COMP_WORDS=({' '.join(words)} ''); COMP_CWORD={len(words)}; _droverctl; "
+                  'echo "${COMPREPLY[@]}"')
+        return subprocess.run(["bash", "-c", script], capture_output=True, text=True,
+                              timeout=30).stdout.split()
+    tap.ok({"migrate", "watch", "quit"} <= set(offers("droverctl")), "verbs")
+    tap.ok({"--goal", "--explain", "--wait"} <= set(offers("droverctl", "migrate")), "options")
+    got = offers("droverctl", "migrate", "--goal")
+    tap.ok(got == ["fast", "gentle", "bounded-downtime=", "finish-by="], "goals", got)
+    tap.ok(len(offers("droverctl", "set")) == 63, "names of settings")
 
 
 def settings(s):
@@ -215,10 +275,12 @@ def ending(a, b):
 with World() as w:
     usage()
     options()
+    goals()
+    completion()
     sa = w.start("a", "sim:size=64M,seed=3").path
     sb = w.start("b", "sim:size=64M").path
     for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),
-                       (waiting, (w, sa, sb)), (no_end, (w,)), (ending, (sa, sb))):
+                       (waiting, (w, sa, sb)), (goal_migrations, (w, sa, sb)), (no_end, (w,)), (ending, (sa, sb))):
         try:
             part(*args)
         except (OSError, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as e:

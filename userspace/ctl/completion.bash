@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # bash completion for droverctl: verbs and options come from the program itself
 _droverctl() {
-	local cur=${COMP_WORDS[COMP_CWORD]} verb="" w
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb="" w words
 	for w in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		case $w in -*) ;; *) verb=$w; break ;; esac
 	done
-	case $verb in
-	"") COMPREPLY=($(compgen -W "migrate incoming status watch cancel continue settle set get \
-		options events host-limit monitor quit" -- "$cur")) ;;
-	set | get | options) COMPREPLY=($(compgen -W "$(droverctl options --json 2>/dev/null |
-		sed -n 's/.*"name": *"\([^"]*\)".*/\1/p')" -- "$cur")) ;;
-	*) COMPREPLY=($(compgen -W "--json --config --set --channel --wait --force --help" -- "$cur")) ;;
+	case $verb:$prev in
+	*:--goal) words=$(droverctl migrate --goal help --explain 2>&1 |
+		sed -n 's/.*one of //; s/[A-Z,]//gp') ;;
+	:*) words=$(droverctl --help 2>/dev/null | sed -n 's/^  \([a-z][a-z-]*\).*/\1/p') ;;
+	set:* | get:* | options:* | *:--set) words=$(droverctl options --json 2>/dev/null |
+		sed -n 's/.*"name": *"\([^"]*\)".*/\1/p') ;;
+	*) words=$(droverctl --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p') ;;
 	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -F _droverctl droverctl

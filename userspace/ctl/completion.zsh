@@ -1,5 +1,16 @@
 #compdef droverctl
 # SPDX-License-Identifier: GPL-2.0-or-later
-_arguments '-s[QMP socket]:socket:_files' '--json[print the answer]' \
-	'1:verb:(migrate incoming status watch cancel continue settle set get options events host-limit monitor quit)' \
-	'*:argument:_files'
+# zsh completion for droverctl: verbs and options come from the program itself
+local -a verbs flags goals
+verbs=(${(f)"$(droverctl --help 2>/dev/null | sed -n 's/^  \([a-z][a-z-]*\).*/\1/p')"})
+flags=(${(f)"$(droverctl --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')"})
+goals=(${=$(droverctl migrate --goal help --explain 2>&1 | sed -n 's/.*one of //; s/[A-Z,]//gp')})
+if [[ $words[CURRENT-1] == --goal ]]; then
+	compadd -- $goals
+elif [[ $PREFIX == -* ]]; then
+	compadd -- $flags
+elif (( CURRENT == 2 )); then
+	compadd -- $verbs
+else
+	_files
+fi

@@ -22,6 +22,7 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 #define CTL_OPT_CHANNEL (1u << 2)
 #define CTL_OPT_WAIT    (1u << 3)
 #define CTL_OPT_FORCE   (1u << 4)
+#define CTL_OPT_GOAL    (1u << 5)
 #define CTL_OPT_FILE    (1u << 8)
 
 #define CTL_LIST_MAX 512
@@ -36,16 +37,19 @@ struct ctl_list {
  * struct ctl - one run of droverctl
  * @socket: of the daemon
  * @json: print what the daemon said, as it said it
+ * @goal: of --goal, or NULL
+ * @explain: print the config and don't migrate
  * @given: CTL_OPT_* that were given
  * @arg, @nargs: what follows the verb
  * @client: connected by ctl_connect(), freed by main()
  */
 struct ctl {
 	const char *socket;
-	bool json;
+	bool json, explain;
 	unsigned int given;
 	const char *config_file;
 	const char *force;
+	const char *goal;
 	const char *file;
 	struct ctl_list set, channel;
 	char **arg;

@@ -20,7 +20,7 @@
 
 static const struct ctl_verb verbs[] = {
 	{ "migrate", "URI|HOST:PORT", 0, 1,
-	  CTL_OPT_CONFIG | CTL_OPT_SET | CTL_OPT_CHANNEL | CTL_OPT_WAIT, verb_migrate,
+	  CTL_OPT_CONFIG | CTL_OPT_SET | CTL_OPT_CHANNEL | CTL_OPT_WAIT | CTL_OPT_GOAL, verb_migrate,
 	  "migrate the guest to a destination that listens" },
 	{ "incoming", "URI|HOST:PORT", 0, 1,
 	  CTL_OPT_CONFIG | CTL_OPT_SET | CTL_OPT_CHANNEL | CTL_OPT_WAIT, verb_incoming,
@@ -43,8 +43,8 @@ static const struct ctl_verb verbs[] = {
 };
 
 enum {
-	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_FILE, OPT_VERSION,
-	OPT_HELP
+	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_FILE, OPT_GOAL,
+	OPT_EXPLAIN, OPT_VERSION, OPT_HELP
 };
 
 /* @verb: the CTL_OPT_* bit of an option that not every verb takes */
@@ -59,6 +59,9 @@ static const struct {
 	{ OPT_JSON, "json", NULL, 0, "print what the daemon answered" },
 	{ OPT_CONFIG, "config", "FILE", CTL_OPT_CONFIG, "options from a JSON object" },
 	{ OPT_SET, "set", "NAME=VALUE", CTL_OPT_SET, "one option, over --config; repeatable" },
+	{ OPT_GOAL, "goal", "GOAL", CTL_OPT_GOAL,
+	  "options for fast, gentle, bounded-downtime=MS or finish-by=SECONDS, under --config" },
+	{ OPT_EXPLAIN, "explain", NULL, CTL_OPT_GOAL, "print the options and why; don't migrate" },
 	{ OPT_CHANNEL, "channel", "TYPE=URI", CTL_OPT_CHANNEL, "one more channel; repeatable" },
 	{ OPT_WAIT, "wait", NULL, CTL_OPT_WAIT, "wait for the end; 0 only when completed" },
 	{ OPT_FORCE, "force", "own|release", CTL_OPT_FORCE, "decide without asking the peer" },
@@ -195,6 +198,12 @@ static int take_option(struct ctl *c, int id)
 		break;
 	case OPT_FILE:
 		c->file = optarg;
+		break;
+	case OPT_GOAL:
+		c->goal = optarg;
+		break;
+	case OPT_EXPLAIN:
+		c->explain = true;
 		break;
 	case OPT_WAIT:
 		break;

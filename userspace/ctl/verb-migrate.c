@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "channel/address.h"
 #include "ctl/ctl.h"
+#include "ctl/goal.h"
 
 #define CONFIG_FILE_MAX (1u << 20)
 
@@ -103,28 +104,81 @@ static int load_config(const char *path, struct json_object **ret, struct drover
 	return 0;
 }
 
+/* Has the main channel's transport room for more channels? What can't be parsed has. */
+static bool is_multi(const struct ctl *c)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	const char *text = c->nargs ? c->arg[0] : NULL;
+	struct drover_address addr = { 0 };
+	_cleanup_free_ char *uri = NULL;
+	unsigned int i, offers;
+
+	for (i = 0; i < c->channel.n && !text; i++)
+		if (strncmp(c->channel.item[i], "main=", 5) == 0)
+			text = c->channel.item[i] + 5;
+	uri = text ? full_uri(text) : NULL;
+	if (!uri || drover_address_from_uri(uri, &addr, &e) < 0)
+		return true;
+	offers = drover_address_offers(&addr);
+	drover_address_deinit(&addr);
+	return offers & DROVER_TRANSPORT_MULTI;
+}
+
+static void merge(struct json_object *o, struct json_object *over)
+{
+	struct json_object_iterator it = json_object_iter_begin(over);
+	struct json_object_iterator end = json_object_iter_end(over);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+		json_object_object_add(o, json_object_iter_peek_name(&it),
+				       json_object_get(json_object_iter_peek_value(&it)));
+}
+
+/* The goal, over it --config, over that --set: what is said in detail wins. */
+static int make_config(const struct ctl *c, struct json_object *o, struct drover_error *e)
+{
+	_cleanup_json_ struct json_object *file = NULL;
+	unsigned int i;
+	int r = 0;
+
+	if (c->goal)
+		r = goal_expand(c->goal, is_multi(c), o, e);
+	if (r >= 0 && c->config_file)
+		r = load_config(c->config_file, &file, e);
+	if (r >= 0 && file)
+		merge(o, file);
+	for (i = 0; r >= 0 && i < c->set.n; i++)
+		r = ctl_parse_set(o, c->set.item[i], false, e);
+	return r;
+}
+
+static int explain(struct ctl *c)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	if (make_config(c, o, &e) < 0) {
+		ctl_fail(c, &e);
+		return CTL_USAGE;
+	}
+	if (c->json)
+		ctl_print_json(o);
+	else
+		goal_explain(c->goal, is_multi(c), o);
+	return CTL_DONE;
+}
+
 static int add_config(const struct ctl *c, struct json_object *args, struct drover_error *e)
 {
-	_cleanup_json_ struct json_object *o = NULL;
-	unsigned int i;
+	_cleanup_json_ struct json_object *o = json_object_new_object();
 	int r;
 
-	if (!c->config_file && !c->set.n)
+	if (!c->config_file && !c->set.n && !c->goal)
 		return 0;
-	if (c->config_file) {
-		r = load_config(c->config_file, &o, e);
-		if (r < 0)
-			return r;
-	} else {
-		o = json_object_new_object();
-	}
-	for (i = 0; i < c->set.n; i++) {
-		r = ctl_parse_set(o, c->set.item[i], false, e);
-		if (r < 0)
-			return r;
-	}
-	json_object_object_add(args, "config", TAKE_PTR(o));
-	return 0;
+	r = make_config(c, o, e);
+	if (r >= 0)
+		json_object_object_add(args, "config", TAKE_PTR(o));
+	return r;
 }
 
 static int start(struct ctl *c, const char *command)
@@ -149,7 +203,7 @@ static int start(struct ctl *c, const char *command)
 
 int verb_migrate(struct ctl *c)
 {
-	return start(c, "migrate");
+	return c->explain ? explain(c) : start(c, "migrate");
 }
 
 int verb_incoming(struct ctl *c)
