@@ -24,9 +24,12 @@
 #include "daemon/qmp.h"
 
 #define READ_CHUNK 65536
+/* Descriptors of one message; the kernel closes what is more. */
+#define FDS_PASSED_MAX 16
 
 /**
  * struct qmp_session - one client
+ * @passed: descriptor that came last by SCM_RIGHTS and nobody has asked for
  * @out: bytes not yet taken by the client: @out_len of them from @out_off on
  * @negotiated: qmp_capabilities came: command mode
  * @oob: ... and enabled exec-oob
@@ -36,7 +39,7 @@
 struct qmp_session {
 	struct qmp_session *next;
 	struct qmp_server *server;
-	int fd;
+	int fd, passed;
 	struct loop_source src;
 	struct drover_json_stream *in;
 	char *out;
@@ -80,6 +83,7 @@ static void session_free(struct qmp_session *c)
 {
 	loop_remove(&c->src);
 	drover_closep(&c->fd);
+	drover_closep(&c->passed);
 	drover_json_stream_free(c->in);
 	free(c->out);
 	free(c);
@@ -193,10 +197,58 @@ static void feed(struct qmp_session *c, const char *data, size_t len)
 	}
 }
 
+int qmp_session_take_fd(struct qmp_session *c)
+{
+	return c->passed < 0 ? -1 : TAKE_FD(c->passed);
+}
+
+/* As in QEMU the first of a message counts, and takes the place of one from before. */
+static void keep_fds(struct qmp_session *c, struct msghdr *msg)
+{
+	struct cmsghdr *h;
+	size_t i, n;
+	int fd;
+
+	for (h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
+			if (i > 0) {
+				close(fd);
+				continue;
+			}
+			drover_closep(&c->passed);
+			c->passed = fd;
+		}
+	}
+}
+
+static ssize_t receive(struct qmp_session *c, void *buf, size_t len)
+{
+	union {
+		char buf[CMSG_SPACE(FDS_PASSED_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n > 0)
+		keep_fds(c, &msg);
+	return n;
+}
+
 static void take_in(struct qmp_session *c)
 {
 	char buf[READ_CHUNK];
-	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	ssize_t n = receive(c, buf, sizeof(buf));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -237,7 +289,7 @@ int qmp_session_new(struct qmp_server *s, int fd, struct drover_error *e)
 	if (!c)
 		return drover_err(e, -ENOMEM, "qmp: out of memory");
 	c->server = s;
-	c->fd = -EBADF;
+	c->fd = c->passed = -EBADF;
 	c->in = drover_json_stream_new(QMP_REQUEST_MAX);
 	r = c->in ? loop_add(s->loop, &c->src, fd, EPOLLIN, session_ready, c, e) :
 		    drover_err(e, -ENOMEM, "qmp: out of memory");

@@ -133,6 +133,8 @@ void qmp_session_reap(struct qmp_server *s);
 /* Wait until @deadline for the client to take what is queued. */
 void qmp_session_flush(struct qmp_session *c, uint64_t deadline);
 void qmp_session_kill(struct qmp_session *c);
+/* The descriptor that came last, now the caller's; -1 when there is none. */
+int qmp_session_take_fd(struct qmp_session *c);
 
 /* qmp-dispatch.c: from a request to its answer. */
 struct json_object *qmp_greeting(void);
