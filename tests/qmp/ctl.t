@@ -152,13 +152,14 @@ def settings(s):
     check("get: unknown name", ctl("get", "nope", socket=s), 2, err="nope")
 
 
-def watch_on_terminal(argv, columns):
-    """Run argv on a pseudo terminal; (exit status, all it wrote)."""
+def watch_on_terminal(argv, columns, seconds=20, locale="C"):
+    """Run argv on a pseudo terminal, not longer than this; (exit status, all it wrote)."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    p = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
+    p = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave,
+                         env={**os.environ, "LC_ALL": locale})
     os.close(slave)
-    data, end = b"", time.monotonic() + 20
+    data, end = b"", time.monotonic() + seconds
     while time.monotonic() < end:
         if select.select([master], [], [], 0.1)[0]:
             try:
@@ -221,14 +222,21 @@ def completed(world, a, b):
     with open(config, "w") as f:
         json.dump({"max-bandwidth": 64 << 20, "multifd": True}, f)
     check("migrate --config", ctl("migrate", uri, "--config", config, "--set",
-                                  "multifd=default", socket=a), 0)
-    status, text = watch_on_terminal([DROVERCTL, "-s", a, "watch"], 90)
+                                  "multifd-channels=2", socket=a), 0)
+    status, text = watch_on_terminal([DROVERCTL, "-s", a, "watch"], 90,
+                                     locale="C.UTF-8")
     tap.ok(status == 0 and "completed in" in text, "watch on a terminal, to the end",
            f"{status} {text}")
-    frames = re.split(r"\r|\n", re.sub(r"\033\[[A-Z]", "", text))
+    frames = re.split(r"\r|\n", re.sub(r"\033\[[0-9]*[A-Z]", "", text))
     tap.ok(any("#" in f and "%" in f and "ETA" in f for f in frames), "with a bar", frames)
+    tap.ok(any(re.search("^sent .*[\u2581-\u2588] [0-9.]+ .?i?B/s, scale ", f) for f in frames),
+           "a sparkline of what is sent", frames)
+    tap.ok(any(re.search("^channel main .*/s, data/0 .*/s, data/1 .*/s", f) for f in frames),
+           "a rate a channel", frames)
     tap.ok(all(len(f) <= 90 for f in frames), "no line is wider than the terminal",
            max(frames, key=len))
+    check("the downtime's parts", ctl("status", socket=a), 0,
+          out=r"^downtime +[0-9.]+ ms, pause [0-9.]+, harvest .*, commit [0-9.]+; expected [0-9.]+$")
     check("status after", ctl("status", socket=a), 0, out="(?s)postmigrate.*completed in.*digest")
     r = ctl("watch", "--json", socket=a)
     tap.ok(r[0] == 0 and json.loads(r[1].splitlines()[0])["status"] == "completed",
@@ -261,8 +269,14 @@ def no_end(world):
     # On a busy machine the guest writes less, and what is left fits into little time.
     check("migrate", ctl("migrate", uri, "--set", "max-bandwidth=4M", "--set",
                          "downtime-limit=1", socket=a), 0)
-    tap.ok(eventually(a, "will not converge: the guest writes .* raise max-bandwidth"),
+    tap.ok(eventually(a, "will not converge because dirty rate .*/s [>~] bandwidth .*/s; try "
+                             "'droverctl set max-bandwidth=0'"),
            "a migration without end is told so", ctl("status", socket=a))
+    status, text = watch_on_terminal([DROVERCTL, "-s", a, "watch"], 120, 2)
+    tap.ok("will not converge because dirty rate" in text, "watch says so, too", text)
+    tap.ok(re.search(r"dirty +[_.:=+*#-]+ [0-9.]+ .?i?B/s, scale ", text),
+           "with a sparkline of what is written", text)
+    check("a line that is no limit any more", ctl("set", "max-bandwidth=1T", socket=a), 0)
     check("set while it runs", ctl("set", "downtime-limit=100000", "max-bandwidth=0", socket=a), 0)
     check("lets it end", ctl("watch", socket=a), 0, out="^completed")
 

@@ -62,7 +62,7 @@ static bool flag(struct json_object *o, const char *name)
 	return v && json_object_get_boolean(v);
 }
 
-void progress_read(struct json_object *info, struct progress *ret)
+void progress_read(struct json_object *info, struct json_object *config, struct progress *ret)
 {
 	struct json_object *mbps = member(info, "ram", "mbps");
 
@@ -77,6 +77,9 @@ void progress_read(struct json_object *info, struct progress *ret)
 	ret->transferred = json_number(info, "ram", "transferred", NULL);
 	ret->rate = mbps ? (uint64_t)(json_object_get_double(mbps) * 1e6 / 8) : 0;
 	ret->dirty_rate = json_number(info, "drover", "dirty-bytes-rate", NULL);
+	ret->bandwidth = json_number(info, "drover", "bandwidth", NULL);
+	ret->downtime_limit_ms = json_number(config, NULL, "downtime-limit", NULL);
+	ret->max_bandwidth = json_number(config, NULL, "max-bandwidth", NULL);
 	ret->round = json_number(info, "drover", "round", NULL);
 	ret->expected_ms = json_number(info, NULL, "expected-downtime", &ret->has_expected);
 	ret->downtime_ms = json_number(info, NULL, "downtime", &ret->has_downtime);
@@ -104,19 +107,40 @@ unsigned int progress_percent(const struct progress *p)
 	return (unsigned int)((double)(p->total - p->remaining) * 100 / (double)p->total);
 }
 
-/* Can't get smaller: as much is written as is sent. The first round says nothing yet. */
+/* What can be sent: as measured over rounds, before that as of the last moment. */
+static uint64_t capacity(const struct progress *p)
+{
+	return p->bandwidth ? p->bandwidth : p->rate;
+}
+
+/*
+ * Can't get smaller: as much is written as is sent, or nearly: a page counts once a round,
+ * so a guest that writes all of its pages again is never seen to write more than is sent.
+ * The first round says nothing yet.
+ */
 static bool diverges(const struct progress *p)
 {
-	return p->round > 1 && p->rate && p->dirty_rate >= p->rate;
+	return p->round > 1 && capacity(p) && p->dirty_rate >= capacity(p) - capacity(p) / 20;
 }
 
 uint64_t progress_eta(const struct progress *p)
 {
-	uint64_t dirty = p->round > 1 ? p->dirty_rate : 0;
+	uint64_t dirty = p->round > 1 ? p->dirty_rate : 0, rate = capacity(p);
 
-	if (!p->rate || diverges(p))
+	if (!rate || diverges(p))
 		return UINT64_MAX;
-	return (p->remaining + (p->rate - dirty) / 2) / (p->rate - dirty);
+	return (p->remaining + (rate - dirty) / 2) / (rate - dirty);
+}
+
+unsigned int downtime_part(const char *name)
+{
+	size_t len = strlen(name);
+
+	/* downtime-us is the whole; the source sees the resume as part of commit. */
+	if (strncmp(name, "downtime-", DOWNTIME_PREFIX) != 0 || len <= DOWNTIME_PREFIX + 3 ||
+	    strcmp(name + len - 3, "-us") != 0 || strcmp(name, "downtime-resume-us") == 0)
+		return 0;
+	return (unsigned int)len - DOWNTIME_PREFIX - 3;
 }
 
 static void draw_bar(unsigned int percent, unsigned int cells, char *buf)
@@ -173,20 +197,36 @@ void progress_line(const struct progress *p, unsigned int width, bool bar, char 
 		buf[width] = '\0';
 }
 
+/* What would make it converge; the limit in force is the first suspect. */
+static void advice(const struct progress *p, char *buf, size_t size)
+{
+	uint64_t limit = p->expected_ms + p->expected_ms / 4 + 1;
+
+	if (p->max_bandwidth && p->max_bandwidth / 10 * 8 <= capacity(p))
+		snprintf(buf, size, "'droverctl set max-bandwidth=0'");
+	else if (p->has_expected && limit > p->downtime_limit_ms && limit <= 2000000)
+		snprintf(buf, size, "'droverctl set downtime-limit=%" PRIu64 "'", limit);
+	else
+		snprintf(buf, size, "'droverctl set total-timeout=1 on-no-converge=switchover'");
+}
+
 void progress_hint(const struct progress *p, char *buf, size_t size)
 {
-	char rate[HUMAN_SIZE], dirty[HUMAN_SIZE];
+	char rate[HUMAN_SIZE], dirty[HUMAN_SIZE], tip[96];
 
 	*buf = '\0';
-	if (p->in_doubt)
+	if (p->in_doubt) {
 		snprintf(buf, size,
 			 "in doubt: the guest may have been handed over; see 'droverctl settle'");
-	else if (is(p, "pre-switchover"))
+	} else if (is(p, "pre-switchover")) {
 		snprintf(buf, size, "waiting for 'droverctl continue'");
-	else if (is(p, "active") && p->source && diverges(p))
+	} else if (is(p, "active") && p->source && diverges(p)) {
+		advice(p, tip, sizeof(tip));
 		snprintf(buf, size,
-			 "will not converge: the guest writes %s/s, %s/s are sent; raise max-bandwidth or downtime-limit",
-			 human_bytes(p->dirty_rate, dirty), human_bytes(p->rate, rate));
+			 "will not converge because dirty rate %s/s %s bandwidth %s/s; try %s",
+			 human_bytes(p->dirty_rate, dirty),
+			 p->dirty_rate > capacity(p) ? ">" : "~", human_bytes(capacity(p), rate), tip);
+	}
 }
 
 void progress_verdict(const struct progress *p, char *buf, size_t size)

@@ -12,21 +12,22 @@ struct json_object;
  * struct progress - query-migrate as a person wants it
  * @status: of the migration; "" when there was none
  * @has_ram: the source's numbers are there
- * @rate, @dirty_rate: bytes/s
+ * @rate, @dirty_rate, @bandwidth: bytes/s; sent lately, written lately, measured drain rate
+ * @max_bandwidth: the limit, 0: none
  * @expected_ms: expected downtime
  * @text: error-desc, borrowed from the answer, or ""
  */
 struct progress {
 	char status[32];
 	bool source, has_ram, auditing, in_doubt;
-	uint64_t total, remaining, transferred, rate, dirty_rate, round;
-	uint64_t expected_ms, downtime_ms, total_ms, downtime_limit_ms, differences;
+	uint64_t total, remaining, transferred, rate, dirty_rate, bandwidth, round;
+	uint64_t expected_ms, downtime_ms, total_ms, downtime_limit_ms, max_bandwidth, differences;
 	bool has_downtime, has_expected;
 	const char *text;
 };
 
-/* @info: query-migrate's answer; must outlive @ret */
-void progress_read(struct json_object *info, struct progress *ret);
+/* @info: query-migrate's answer, must outlive @ret; @config: query-migrate-config's */
+void progress_read(struct json_object *info, struct json_object *config, struct progress *ret);
 /* Nothing more will happen (an audit still running is something). */
 bool progress_ended(const struct progress *p);
 /* 0..100 */
@@ -40,6 +41,9 @@ void progress_hint(const struct progress *p, char *buf, size_t size);
 /* The last word: one line about an ended migration. */
 void progress_verdict(const struct progress *p, char *buf, size_t size);
 
+/* "downtime-pause-us": a part of the downtime, its name of 5 letters behind the prefix. 0: none */
+#define DOWNTIME_PREFIX 9
+unsigned int downtime_part(const char *name);
 /* "12.3 MiB"; returns @buf */
 #define HUMAN_SIZE 24
 const char *human_bytes(uint64_t n, char buf[HUMAN_SIZE]);

@@ -47,6 +47,32 @@ static void bad_pages(struct json_object *info)
 		row("bad page", json_object_get_string(json_object_array_get_idx(list, i)));
 }
 
+/* "downtime 6.2 ms: pause 0.1, ..." in the order in which they come. */
+static void downtime(struct json_object *info)
+{
+	struct json_object *x = NULL;
+	char text[512];
+	size_t n;
+	bool has;
+	double us = (double)json_number(info, "drover", "downtime-us", &has);
+
+	if (!has || !json_object_object_get_ex(info, "drover", &x))
+		return;
+	n = (size_t)snprintf(text, sizeof(text), "%.1f ms", us / 1000);
+	json_object_object_foreach(x, name, v) {
+		unsigned int len = downtime_part(name);
+
+		if (len && n < sizeof(text))
+			n += (size_t)snprintf(text + n, sizeof(text) - n, ", %.*s %.1f", (int)len,
+					      name + DOWNTIME_PREFIX,
+					      (double)json_object_get_uint64(v) / 1000);
+	}
+	us = (double)json_number(info, "drover", "expected-downtime-us", &has);
+	if (has && n < sizeof(text))
+		snprintf(text + n, sizeof(text) - n, "; expected %.1f", us / 1000);
+	row("downtime", text);
+}
+
 static void ram(struct json_object *info, const struct progress *p)
 {
 	char total[HUMAN_SIZE], sent[HUMAN_SIZE], left[HUMAN_SIZE];
@@ -58,12 +84,12 @@ static void ram(struct json_object *info, const struct progress *p)
 	       human_bytes(p->remaining, left), json_number(info, "ram", "duplicate", NULL));
 }
 
-static void migration(struct json_object *info)
+static void migration(struct json_object *info, struct json_object *config)
 {
 	char line[1400];
 	struct progress p;
 
-	progress_read(info, &p);
+	progress_read(info, config, &p);
 	if (!*p.status) {
 		row("migration", "none");
 		return;
@@ -79,6 +105,7 @@ static void migration(struct json_object *info)
 	row_text(info, "peer", "drover", "peer");
 	listening(info);
 	ram(info, &p);
+	downtime(info);
 	row_text(info, "tracker", "drover", "tracker");
 	row_text(info, "zero-copy", "drover", "zero-copy");
 	row_text(info, "digest", "drover", "digest");
@@ -88,10 +115,13 @@ static void migration(struct json_object *info)
 int verb_status(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *status = NULL, *info = NULL, *both = NULL;
+	_cleanup_json_ struct json_object *config = NULL;
 	int r = ctl_call(c, "query-status", NULL, &status);
 
 	if (r == CTL_DONE)
 		r = ctl_call(c, "query-migrate", NULL, &info);
+	if (r == CTL_DONE)
+		r = ctl_call(c, "query-migrate-config", NULL, &config);
 	if (r != CTL_DONE)
 		return r;
 	if (c->json) {
@@ -102,6 +132,6 @@ int verb_status(struct ctl *c)
 		return CTL_DONE;
 	}
 	row("guest", json_text(status, NULL, "status"));
-	migration(info);
+	migration(info, config);
 	return CTL_DONE;
 }

@@ -17,15 +17,18 @@
 #include "ctl/ctl.h"
 #include "ctl/progress.h"
 #include "ctl/qmp-client.h"
+#include "ctl/screen.h"
 
 #define FRAME_MS 200
 #define PLAIN_MS 1000
 #define LINE_MAX_CHARS 512
+#define FRAME_SIZE 8192
 
 /**
  * struct view - what is on the screen
  * @tty: stdout is a terminal
  * @lines: of the last frame, the cursor being in the last one
+ * @screen: what the next frame needs of those before it
  * @status: printed last
  * @printed_ns: when a plain line was printed last
  */
@@ -34,6 +37,7 @@ struct view {
 	unsigned int lines;
 	char status[32];
 	uint64_t printed_ns;
+	struct screen screen;
 };
 
 static unsigned int term_width(void)
@@ -48,26 +52,27 @@ static unsigned int term_width(void)
 
 static void erase(struct view *v)
 {
-	if (v->lines == 2)
-		printf("\r\033[K\033[A");
+	if (v->lines > 1)
+		printf("\033[%uA", v->lines - 1);
 	if (v->lines)
-		printf("\r\033[K");
+		printf("\r\033[J");
 	v->lines = 0;
 }
 
-static void draw_frame(struct view *v, const struct progress *p)
+static void draw_frame(struct view *v, const struct progress *p, struct json_object *info)
 {
-	char line[LINE_MAX_CHARS], hint[LINE_MAX_CHARS], frame[2 * LINE_MAX_CHARS + 64];
-	unsigned int width = term_width();
+	char text[FRAME_SIZE], frame[2 * FRAME_SIZE], *line, *rest = text;
+	unsigned int lines;
+	size_t used = 0;
 
-	progress_line(p, width, true, line, sizeof(line));
-	progress_hint(p, hint, sizeof(hint));
-	if (width < sizeof(hint))
-		hint[width] = '\0';
-	snprintf(frame, sizeof(frame), "%s\r%s\033[K%s%s%s", v->lines == 2 ? "\033[A" : "", line,
-		 *hint || v->lines == 2 ? "\n" : "", hint,
-		 *hint ? "\033[K" : v->lines == 2 ? "\033[K\033[A" : "");
-	v->lines = *hint ? 2 : 1;
+	screen_sample(&v->screen, p, info, drover_now_ns());
+	lines = screen_frame(&v->screen, p, info, term_width(), text, sizeof(text));
+	if (v->lines > 1)
+		used = (size_t)snprintf(frame, sizeof(frame), "\033[%uA", v->lines - 1);
+	while ((line = strsep(&rest, "\n")))
+		used += (size_t)snprintf(frame + used, sizeof(frame) - used, "\r%s\033[K%s", line,
+					 rest ? "\n" : "\033[J");
+	v->lines = lines;
 	fputs(frame, stdout);
 	fflush(stdout);
 }
@@ -94,7 +99,7 @@ static void show(struct ctl *c, struct view *v, const struct progress *p, struct
 		puts(json_object_to_json_string_ext(info, JSON_C_TO_STRING_PLAIN |
 						    JSON_C_TO_STRING_NOSLASHESCAPE));
 	else if (v->tty)
-		draw_frame(v, p);
+		draw_frame(v, p, info);
 	else
 		print_plain(v, p);
 	fflush(stdout);
@@ -138,15 +143,18 @@ int ctl_follow(struct ctl *c, bool quiet)
 {
 	struct view v = { .tty = !c->json && isatty(STDOUT_FILENO) };
 
+	screen_init(&v.screen);
 	quiet = quiet && !v.tty;
 	for (;;) {
-		_cleanup_json_ struct json_object *info = NULL;
+		_cleanup_json_ struct json_object *info = NULL, *config = NULL;
 		struct progress p;
 		int status = ctl_call(c, "query-migrate", NULL, &info);
 
+		if (status == CTL_DONE)
+			status = ctl_call(c, "query-migrate-config", NULL, &config);
 		if (status != CTL_DONE)
 			return status;
-		progress_read(info, &p);
+		progress_read(info, config, &p);
 		if (!*p.status) {
 			struct drover_error e = DROVER_ERROR_INIT;
 
