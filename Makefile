@@ -198,7 +198,8 @@ module: deps-vm
 check-vm: ## the module's tests, in a guest under QEMU (no KVM needed)
 check-vm: deps-vm
 	$(Q)$(MAKE) vm-programs
-	$(Q)B=$(B) prove --timer -e sh tests/vm/run.sh
+	$(Q)B=$(B) prove --timer -e sh tests/vm/run.sh || \
+		{ grep -A 3 '^not ok' $(B)/vm/tap; false; }
 check-vm-long: ## and those that take long: stress, 1,000 regions, two nodes
 check-vm-long: deps-vm
 	$(Q)$(MAKE) vm-programs

@@ -18,20 +18,27 @@ PLAN = re.compile(r"^1\.\.(\d+)")
 
 
 class Tap:
-    def __init__(self):
+    """On stdout, and in a file: who reads stdout may keep the names for himself."""
+
+    def __init__(self, path):
         self.n = 0
         self.failed = 0
+        self.file = open(path, "w", encoding="utf-8")
+
+    def line(self, text):
+        print(text, flush=True)
+        print(text, file=self.file, flush=True)
 
     def result(self, good, name):
         self.n += 1
         self.failed += not good
-        print(f"{'ok' if good else 'not ok'} {self.n} - {name}", flush=True)
+        self.line(f"{'ok' if good else 'not ok'} {self.n} - {name}")
 
     def note(self, text):
-        print(f"# {text}", flush=True)
+        self.line(f"# {text}")
 
     def end(self):
-        print(f"1..{self.n}", flush=True)
+        self.line(f"1..{self.n}")
         return 1 if self.failed or not self.n else 0
 
 
@@ -200,6 +207,7 @@ def main():
     p.add_argument("--memory", type=int, default=1024)
     p.add_argument("--append", default=os.environ.get("VM_APPEND", ""))
     p.add_argument("--controls")
+    p.add_argument("--tap", default=os.devnull)
     p.add_argument("--console", action="store_true")
     args = p.parse_args()
     controls = {}
@@ -210,7 +218,7 @@ def main():
                 controls[name, switch] = text
     with open(os.path.join(args.root, "tests/list"), encoding="ascii") as f:
         todo = [tuple(row.split()) for row in f]
-    tap = Tap()
+    tap = Tap(args.tap)
     end = time.monotonic() + args.limit * max(1, int(os.environ.get("TIMEOUT_SCALE", "1")))
     while todo:
         if time.monotonic() >= end:

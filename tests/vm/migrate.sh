@@ -78,7 +78,7 @@ down() {
 
 begin() { # begin TRACKER VERIFY: until the operator has the word
 	ctl a migrate "unix:$dir/wire" --set "tracker=$1" --set "verify=$2" --set events=on \
-		--set pause-before-switchover=on --set downtime-limit=$((2000 * scale)) >/dev/null
+		--set pause-before-switchover=on --set downtime-limit=$((20000 * scale)) >/dev/null
 	until_state 60 pre-switchover failed
 	[ "$(state)" = pre-switchover ]
 	ok $? "tracker=$1, verify=$2: pre-switchover, tracked by $(field a tracker) $(field a error-desc)"

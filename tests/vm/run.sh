@@ -101,5 +101,6 @@ while read -r m; do
 done <"$work/modules" >"$rd/modules.list"
 
 python3 tests/vm/boot.py --kernel "$vmlinuz" --root "$rd" --limit "${VM_LIMIT:-900}" \
+	--tap "$vm/tap" \
 	--memory "${VM_MEMORY:-1024}" \
 	${control:+--controls "$work/controls"} ${VM_KEEP:+--console}
