@@ -127,6 +127,17 @@ static int statistics(void)
 		cell(!strcmp(stats[i].unit, "%") ? "percent" : stats[i].unit);
 		cell(stats[i].doc);
 	}
+	printf("\n``drover.rounds`` holds an object a round, at the source:\n\n");
+	printf(".. list-table::\n   :header-rows: 1\n\n");
+	row("Member");
+	cell("Unit");
+	cell("Meaning");
+#define ROUND(member, json, merge, unit, doc) \
+	printf("   * - ``%s``\n", json); \
+	cell(unit); \
+	cell(doc);
+#include "engine/rounds.def"
+#undef ROUND
 	return 0;
 }
 

@@ -263,6 +263,33 @@ def split(world):
         a, b = b, a
 
 
+def history(world):
+    """Each round is told: what it sent adds up, and the last ones are of a stopped guest."""
+    a, b = world.sims("sim:size=32M,dirty=40M,hot=8M", "sim:size=32M")
+    uri = listen(b)
+    start(a, uri, {**NEVER, "max-rounds": 4, "on-no-converge": "switchover"})
+    ends = finish(a, b)
+    good(tap, "a migration of some rounds", a, b, ends)
+    x = ends[0]["drover"]
+    rounds = x["rounds"]
+    tap.ok([r["round"] for r in rounds] == list(range(1, x["round"] + 1)) and
+           all(r["rounds"] == 1 for r in rounds), "every round once", rounds)
+    sent = sum(r["sent-bytes"] for r in rounds)
+    tap.ok(sent <= ends[0]["ram"]["transferred"] < sent + 4 * MIB,
+           f"all pages were sent in one of them: {sent}", ends[0]["ram"])
+    stopped = [r["stopped"] for r in rounds]
+    tap.ok(stopped == sorted(stopped) and stopped[0] == 0 and stopped[-1] == 1 and
+           sum(r["duration-us"] for r in rounds if r["stopped"]) <= x["downtime-us"],
+           "in the last ones the guest was stopped", rounds)
+    tap.ok(all(p["at-us"] + p["duration-us"] + r["harvest-us"] <= r["at-us"] + 5
+               for p, r in zip(rounds, rounds[1:])) and
+           rounds[-1]["at-us"] < (ends[0]["total-time"] + 1) * 1000,
+           "one after the other, harvests between them", rounds)
+    tap.ok(rounds[0]["dirty-bytes"] == 32 * MIB and rounds[2]["dirty-bytes-rate"] > 0 and
+           rounds[2]["expected-downtime-us"] > 0 and "rounds" not in ends[1]["drover"],
+           "with what was known when they began", rounds)
+
+
 def same_address(world):
     """Once all is settled the address is free for the way back."""
     a, b = world.sims()
@@ -290,4 +317,4 @@ def twice(world):
 
 
 tap.run(rate, cancel_setup, cancel_active, cancel_waiting, cancel_stalled, cancel_incoming,
-        continues, switchover_ack, no_converge, downtime, split, same_address, twice)
+        continues, switchover_ack, no_converge, downtime, split, history, same_address, twice)

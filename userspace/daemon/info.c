@@ -109,6 +109,25 @@ static struct json_object *bad_pages(const struct drover_migration_info *info)
 	return a;
 }
 
+static struct json_object *rounds(const struct job *j)
+{
+	struct json_object *a = json_object_new_array();
+	struct drover_rounds h;
+	unsigned int i;
+
+	drover_migration_rounds(j->m, &h);
+	for (i = 0; i < h.n; i++) {
+		struct json_object *o = json_object_new_object();
+
+#define ROUND(member, json, merge, unit, doc) \
+		json_object_object_add(o, json, json_object_new_uint64(h.round[i].member));
+#include "engine/rounds.def"
+#undef ROUND
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
 static void add_ours(struct json_object *o, const struct job *j,
 		     const struct drover_migration_info *info)
 {
@@ -123,6 +142,8 @@ static void add_ours(struct json_object *o, const struct job *j,
 	add_text(o, "peer", info->peer);
 	json_object_object_add(o, "channels", channels(info));
 	json_object_object_add(o, "bad-pages", bad_pages(info));
+	if (source)
+		json_object_object_add(o, "rounds", rounds(j));
 	json_object_object_add(o, "auditing",
 			       json_object_new_boolean(drover_migration_auditing(j->m)));
 	json_object_object_add(o, "in-doubt", json_object_new_boolean(job_in_doubt(j)));

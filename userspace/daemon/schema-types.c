@@ -70,6 +70,13 @@ static const struct schema_member stats_ages[] = {
 };
 #undef STAT
 
+#define ROUND(member, json, merge, unit, doc) ALWAYS(json, u64)
+static const struct schema_member stats_round[] = {
+#include "engine/rounds.def"
+	{ 0 }
+};
+#undef ROUND
+
 #define MEMBERS(...) ((const struct schema_member[]) { __VA_ARGS__, { 0 } })
 #define VALUES(...) ((const char *const[]) { __VA_ARGS__, NULL })
 #define BARE(...) __VA_ARGS__

@@ -137,6 +137,23 @@ struct drover_stats {
 /* Live counters, readable from any thread while the handle exists. */
 const struct drover_stats *drover_migration_stats(const struct drover_migration *m);
 
+/** struct drover_round - a round of the source, or several: engine/rounds.def */
+struct drover_round {
+#define ROUND(member, json, merge, unit, doc) uint64_t member;
+#include "engine/rounds.def"
+#undef ROUND
+};
+
+#define DROVER_ROUNDS_MAX 64
+
+/** struct drover_rounds - all rounds so far, oldest first; a long past is merged */
+struct drover_rounds {
+	struct drover_round round[DROVER_ROUNDS_MAX];
+	unsigned int n;
+};
+void drover_rounds_add(struct drover_rounds *h, const struct drover_round *r);
+void drover_migration_rounds(struct drover_migration *m, struct drover_rounds *ret);
+
 #define DROVER_PAGE_NAMES_MAX 16
 /**
  * struct drover_migration_info - what is not a number

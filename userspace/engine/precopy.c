@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bitmap.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "channel/channel.h"
 #include "engine/source.h"
@@ -151,6 +152,25 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 	}
 }
 
+static void remember(struct drover_source *s, uint64_t t0, uint64_t sent0)
+{
+	struct drover_round r = {
+		.round = s->round,
+		.rounds = 1,
+		.at_us = (t0 - s->m->started_ns) / 1000,
+		.duration_us = (drover_now_ns() - t0) / 1000,
+		.harvest_us = s->harvest_us,
+		.dirty_bytes = s->dirty_pages * DROVER_PAGE_SIZE,
+		.sent_bytes = source_sent_bytes(s, NULL) - sent0,
+		.dirty_rate = s->dirty_rate,
+		.expected_us = s->expected_us == DROVER_POLICY_UNKNOWN_US ? 0 : s->expected_us,
+		.stopped = s->stop_ns != 0,
+	};
+	DROVER_LOCK(&s->m->lock);
+
+	drover_rounds_add(&s->m->rounds, &r);
+}
+
 int source_round(struct drover_source *s, bool final, struct drover_error *e)
 {
 	uint64_t unsent, sent = source_sent_bytes(s, &unsent), t0 = drover_now_ns();
@@ -160,6 +180,7 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	DROVER_STAT(s->m, round, s->round);
 	senders_open_round(s, s->round, final);
 	r = watch_round(s, e);
+	remember(s, t0, sent);
 	if (r < 0)
 		return r;
 	r = end_round_on_main(s, s->round, final, e);
