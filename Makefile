@@ -231,7 +231,7 @@ check-tsan: deps-san
 	$(Q)TSAN_OPTIONS="halt_on_error=0 exitcode=66 suppressions=$(CURDIR)/tests/tsan.supp" \
 		setarch -R $(MAKE) B=build-tsan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SAN="-fsanitize=thread" check-san
-check-san: programs unit
+check-san: programs unit $(DOC_GENS)
 	$(Q)B=$(B) DROVER_SANITIZER=1 prove --timer -e '' $(UNIT_TESTS) $(SAN_TESTS)
 
 .PHONY: soak-migrate soak-kill

@@ -8,6 +8,7 @@ are ended, by their own handles.
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -43,7 +44,7 @@ class Tap:
 class Client:
     """One connection. Events are kept in .events until somebody asks."""
 
-    def __init__(self, path, negotiate=True):
+    def __init__(self, path, negotiate=True, enable=None):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(DEADLINE)
         self.sock.connect(path)
@@ -51,7 +52,8 @@ class Client:
         self.events = []
         self.greeting = self.message()
         if negotiate:
-            assert self.call("qmp_capabilities") == {"return": {}}
+            args = {"enable": enable} if enable else {}
+            assert self.call("qmp_capabilities", **args) == {"return": {}}
 
     def message(self):
         """Next message of any kind; None when the daemon has closed."""
@@ -134,13 +136,18 @@ class Client:
 
 
 class Daemon:
-    def __init__(self, directory, name, guest, *args, **popen):
+    """A droverd, or what `command` starts on $SOCKET, for the guest $GUEST."""
+
+    def __init__(self, directory, name, guest, *args, command=None, **popen):
         self.path = os.path.join(directory, name + ".qmp")
         self.log = os.path.join(directory, name + ".log")
+        argv = [DROVERD, "--qmp", "unix:" + self.path, "--guest", guest, *args]
+        if command:
+            argv = [w.replace("$SOCKET", self.path).replace("$GUEST", guest)
+                    for w in shlex.split(command)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [DROVERD, "--qmp", "unix:" + self.path, "--guest", guest, *args],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **popen)
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **popen)
         end = time.monotonic() + DEADLINE
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -182,12 +189,13 @@ class Daemon:
 class World:
     """A directory and daemons in it, gone at the end."""
 
-    def __init__(self):
+    def __init__(self, command=None):
+        self.command = command
         self.dir = tempfile.mkdtemp(prefix="drover-qmp-")
         self.daemons = {}
 
     def start(self, name, guest, *args, **kw):
-        self.daemons[name] = Daemon(self.dir, name, guest, *args, **kw)
+        self.daemons[name] = Daemon(self.dir, name, guest, *args, command=self.command, **kw)
         return self.daemons[name]
 
     def __enter__(self):
