@@ -4,14 +4,18 @@
 does, and what several clients see of each other."""
 import json
 import os
+import random
 import socket
 import stat
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from droverqmp import Tap, World, match  # noqa: E402
 
+# The guest's 16 MiB, and what several clients may make us hold.
+PEAK_KB = 96 << 10
 STATUS = '{"execute": "query-status"}'
 tap = Tap()
 
@@ -43,6 +47,10 @@ BAD = [
     ('{"a": 01}\n', "a number with a leading zero"),
     ('{"a": "\\ud800"}\n', "half a surrogate pair"),
     (b'{"a": "\xc0\xaf"}\n', "overlong UTF-8"),
+    (b'{"a": "\xe2\x82"}\n', "UTF-8 cut short"),
+    (b'{"a": "\xed\xa0\x80"}\n', "a surrogate in UTF-8"),
+    (b'{"a": "\xf4\x90\x80\x80"}\n', "a character above U+10FFFF"),
+    (b'{"a": "\x00"}\n', "a NUL byte"),
     ("[" * 3000 + "]" * 3000 + "\n", "nesting without end"),
     ("[1, 2]\n", "an array"),
     ('"text"\n', "a string"),
@@ -117,6 +125,70 @@ def huge(a):
     tap.ok(good(a.client().call("query-status")), "and the daemon serves on")
 
 
+def limits(a):
+    """Beyond a limit there is one error, and the same connection goes on."""
+    c = a.client()
+    c.raw('{"execute": "' + "a" * (2 << 20) + '"}' + STATUS)
+    tap.ok("error" in c.answer() and good(c.answer()), "too long: one error, the next works")
+    for depth, works in ((62, True), (1000, False)):
+        c.raw('{"execute": "query-status", "id": ' + "[" * depth + "]" * depth + "}")
+        answer = c.answer()
+        tap.ok(("return" in answer) == works and ("error" in answer) != works,
+               f"{depth} levels in an id: " + ("answered" if works else "refused"),
+               json.dumps(answer)[:200])
+        tap.ok(good(c.call("query-status")), "the next works")
+    c.raw('{"execute": "query-status", "id": [' + "0," * 200000 + "0]}" + STATUS)
+    tap.ok("error" in c.answer() and good(c.answer()), "too many values: the same")
+
+
+def peak_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+
+
+def pump(sock, data):
+    """Send all of it, and throw away what is answered meanwhile."""
+    def drink():
+        try:
+            while sock.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+    reader = threading.Thread(target=drink)
+    reader.start()
+    try:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    reader.join()
+
+
+def flood(a):
+    """10 MB of garbage, then 100,000 brackets: nobody else is kept waiting."""
+    rnd = random.Random(7)
+    other = a.client()
+    for data, what in ((rnd.randbytes(10 << 20), "10 MB of garbage"),
+                       (b"[" * 100000, "100,000 brackets"),
+                       (b'{"a":' * 100000, "100,000 objects, one in the other")):
+        noisy = a.client(negotiate=False)
+        thread = threading.Thread(target=pump, args=(noisy.sock, data))
+        thread.start()
+        worst = n = 0
+        while thread.is_alive() or n < 20:
+            t = time.monotonic()
+            if not good(other.call("query-status")):
+                worst = float("inf")
+            worst = max(worst, time.monotonic() - t)
+            n += 1
+            time.sleep(0.005)
+        thread.join()
+        tap.ok(worst < 2, f"{what}: another client waits less than 2 s", f"{worst} s of {n}")
+    peak = peak_kb(a.process.pid)
+    limit = PEAK_KB * (8 if "DROVER_SANITIZER" in os.environ else 1)
+    tap.ok(peak < limit, "the memory of all this is bounded", f"{peak} kB")
+
+
 def socat(a):
     """Half-closes at once, as `printf ... | socat - UNIX:PATH` does."""
     s = socket.socket(socket.AF_UNIX)
@@ -136,7 +208,7 @@ def socat(a):
 with World() as world:
     daemon = world.start("a", "sim:size=16M")
     tap.ok(stat.S_IMODE(os.stat(daemon.path).st_mode) == 0o600, "the socket has mode 0600")
-    for part in (requests, bad_input, several, slow, huge, socat):
+    for part in (requests, bad_input, several, slow, huge, limits, flood, socat):
         try:
             part(daemon)
         except (OSError, TypeError) as e:
