@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """droverctl: every verb, exit statuses, --json, and what a terminal sees."""
 import fcntl
+import html.parser
 import json
 import os
 import pty
@@ -260,6 +261,80 @@ def waiting(world, a, b):
     check("continue, out of place", ctl("continue", socket=a), 1, err="expected state")
 
 
+VOID = {"meta", "br", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags closed in order, attributes given once; the text of each cell."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.stack, self.wrong, self.words, self.tags = [], [], [], []
+        self.feed(text)
+        self.close()
+        self.wrong += [f"{tag} is left open" for tag in self.stack]
+
+    def handle_starttag(self, tag, attrs):
+        names = [name for name, _ in attrs]
+        if len(names) != len(set(names)):
+            self.wrong.append(f"{tag}: {names}")
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack.pop() != tag:
+            self.wrong.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+
+
+def report(world):
+    a = world.start("told", "sim:size=16M,dirty=8M").path
+    b = world.start("silent", "sim:size=16M").path
+    uri = "unix:" + world.dir + "/<r>&'x"
+    check("report before", ctl("report", socket=a), 1, err="no migration")
+    check("incoming", ctl("incoming", uri, socket=b), 0)
+    check("migrate", ctl("migrate", uri, "--wait", "--set", "multifd=on", socket=a), 0)
+    info = json.loads(ctl("status", "--json", socket=a)[1])["migration"]
+    r = ctl("report", socket=a)
+    page = Page(r[1])
+    tap.ok(r[0] == 0 and not page.wrong and page.tags[0][0] == "html", "report: well-formed HTML",
+           page.wrong)
+    outside = re.findall(r"(?i)https?:|//|src=|href|url\(|@import|<script|<link|<img|<object|"
+                         r"<iframe|javascript:", r[1])
+    tap.ok(not outside, "nothing in it comes from outside", outside)
+    ours = info["drover"]
+    figures = [v for o in (info["ram"], ours) for v in o.values() if type(v) is int] + \
+        [v for o in ours["rounds"] for v in o.values()] + \
+        [n for c in ours["channels"] for n in (c["tx-bytes"], c["rx-bytes"])] + \
+        [info["total-time"], info["downtime"]]
+    missing = [v for v in figures if str(v) not in page.words]
+    tap.ok(len(figures) > 40 and not missing, f"all {len(figures)} figures are in it", missing)
+    bars = [t for t, at in page.tags if t == "rect" and at["class"] in ("sent", "stopped") and
+            "x" in at]
+    tap.ok(len(bars) == len(ours["rounds"]) >= 2, "a bar a round", bars)
+    width = sum(float(at["width"]) for t, at in page.tags
+                if t == "rect" and re.match("p[0-6]$", at["class"]) and "x" in at)
+    tap.ok(abs(width - 820) < 5, f"the parts fill the downtime's bar: {width:.1f}")
+    tap.ok(any("/<r>&'x" in w for w in page.words) and "<r>" not in r[1],
+           "what others named is text, not markup", [w for w in page.words if "&" in w])
+    path = world.dir + "/report.html"
+    check("report FILE", ctl("report", path, socket=a), 0, out="^$")
+    with open(path) as f:
+        tap.ok(Page(f.read()).words == page.words, "is the same page")
+    check("report to nowhere", ctl("report", world.dir + "/no/such", socket=a), 1, err="No such file")
+    if os.path.exists("/dev/full"):
+        check("report on a full disk", ctl("report", "/dev/full", socket=a), 1, err="write error")
+    r = ctl("report", socket=b)
+    tap.ok(r[0] == 0 and not Page(r[1]).wrong and "told by the source" in r[1],
+           "the destination's report", r)
+
+
 def no_end(world):
     """A guest that writes faster than is sent."""
     a = world.start("busy", "sim:size=16M,dirty=64M").path
@@ -294,7 +369,7 @@ with World() as w:
     sa = w.start("a", "sim:size=64M,seed=3").path
     sb = w.start("b", "sim:size=64M").path
     for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),
-                       (waiting, (w, sa, sb)), (goal_migrations, (w, sa, sb)), (no_end, (w,)), (ending, (sa, sb))):
+                       (waiting, (w, sa, sb)), (goal_migrations, (w, sa, sb)), (no_end, (w,)), (report, (w,)), (ending, (sa, sb))):
         try:
             part(*args)
         except (OSError, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as e:

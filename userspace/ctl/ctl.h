@@ -95,6 +95,7 @@ int verb_settle(struct ctl *c);
 int verb_quit(struct ctl *c);
 int verb_status(struct ctl *c);
 int verb_watch(struct ctl *c);
+int verb_report(struct ctl *c);
 int verb_events(struct ctl *c);
 int verb_monitor(struct ctl *c);
 int verb_host_limit(struct ctl *c);

@@ -27,6 +27,8 @@ static const struct ctl_verb verbs[] = {
 	  "listen for a migration" },
 	{ "status", "", 0, 0, 0, verb_status, "guest and migration in a few lines" },
 	{ "watch", "", 0, 0, 0, verb_watch, "follow a migration to its end" },
+	{ "report", "[FILE]", 0, 1, 0, verb_report,
+	  "the present or last migration as one HTML page, for a browser without network" },
 	{ "cancel", "", 0, 0, 0, verb_cancel, "cancel the migration; the guest runs on" },
 	{ "continue", "", 0, 0, 0, verb_continue, "go on after pause-before-switchover" },
 	{ "settle", "", 0, 0, CTL_OPT_FORCE, verb_settle,

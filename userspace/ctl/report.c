@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The page that `report` writes: verdict, timeline of rounds, downtime split, tables. All
+ * drawings are inline SVG, all text is escaped: some of it is the peer's.
+ */
+#define _GNU_SOURCE
+#include "ctl/report.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "ctl/progress.h"
+
+/* The drawing's coordinates: the plot, and room for the axes' words. */
+#define LEFT 90
+#define WIDTH 820
+#define HEIGHT 220
+#define TOP 10
+#define BAR_HEIGHT 34
+/* A round too short to see is drawn as wide as this. */
+#define THIN 1.0
+/* One that is shorter says nothing about a rate; it does not make the scale. */
+#define RATE_US 2000
+
+static const char head[] =
+	"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	"<meta http-equiv=\"Content-Security-Policy\" "
+	"content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+	"<title>drover migration report</title>\n<style>\n"
+	"body { font: 15px/1.45 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;"
+	" color: #1c2733; background: #fff }\n"
+	"h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }\n"
+	"table { border-collapse: collapse; font-variant-numeric: tabular-nums }\n"
+	"th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }\n"
+	"thead th { border-bottom: 1px solid #9aa7b4 } td.n { text-align: right }\n"
+	"svg { width: 100%; height: auto } svg text { font: 12px sans-serif; fill: #4a5866 }\n"
+	".sent { fill: #2f7ed8 } .stopped { fill: #d9534f } .axis { stroke: #9aa7b4 }\n"
+	".dirty { fill: none; stroke: #e69500; stroke-width: 2 }\n"
+	".p0 { fill: #2f7ed8 } .p1 { fill: #9aa7b4 } .p2 { fill: #6f42c1 } .p3 { fill: #2ca58d }\n"
+	".p4 { fill: #e69500 } .p5 { fill: #b8577c } .p6 { fill: #d9534f }\n"
+	".key { display: inline-block; width: .8em; height: .8em; margin-right: .4em }\n"
+	".key svg { width: 100%; height: 100% }\n"
+	".bad { color: #b02a26 }\n</style>\n</head>\n<body>\n";
+
+static void text(FILE *f, const char *s)
+{
+	for (; *s; s++)
+		switch (*s) {
+		case '&': fputs("&amp;", f); break;
+		case '<': fputs("&lt;", f); break;
+		case '>': fputs("&gt;", f); break;
+		case '"': fputs("&quot;", f); break;
+		case '\'': fputs("&#39;", f); break;
+		default:
+			/* Controls have no place in HTML. */
+			fputc((unsigned char)*s < ' ' && *s != '\n' ? ' ' : *s, f);
+		}
+}
+
+static const char *plain(struct json_object *v)
+{
+	return json_object_is_type(v, json_type_string) ? json_object_get_string(v) :
+		json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN |
+					       JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+static void row(FILE *f, const char *name, const char *value)
+{
+	if (!*value)
+		return;
+	fputs("<tr><th>", f);
+	text(f, name);
+	fputs("</th><td>", f);
+	text(f, value);
+	fputs("</td></tr>\n", f);
+}
+
+static struct json_object *ours(struct json_object *info, const char *name)
+{
+	struct json_object *x = NULL, *v = NULL;
+
+	if (json_object_object_get_ex(info, "drover", &x))
+		json_object_object_get_ex(x, name, &v);
+	return v;
+}
+
+static void summary(FILE *f, struct json_object *info, struct json_object *config)
+{
+	static const struct { const char *name, *outer, *member; } rows[] = {
+		{ "Status", NULL, "status" }, { "Error", NULL, "error-desc" },
+		{ "Side", "drover", "side" }, { "Peer", "drover", "peer" },
+		{ "Dirty tracker", "drover", "tracker" }, { "Zero-copy", "drover", "zero-copy" },
+		{ "Digests", "drover", "digest" },
+	};
+	char line[2048];
+	struct progress p;
+	size_t i;
+
+	progress_read(info, config, &p);
+	if (progress_ended(&p))
+		progress_verdict(&p, line, sizeof(line));
+	else
+		progress_line(&p, sizeof(line) - 1, false, line, sizeof(line));
+	fprintf(f, "<h1>Migration: <span class=\"%s\">",
+		strcmp(p.status, "completed") == 0 && !p.differences ? "good" : "bad");
+	text(f, line);
+	fputs("</span></h1>\n<table>\n", f);
+	for (i = 0; i < DROVER_ARRAY_SIZE(rows); i++)
+		row(f, rows[i].name, json_text(info, rows[i].outer, rows[i].member));
+	progress_hint(&p, line, sizeof(line));
+	row(f, "Note", line);
+	fputs("</table>\n", f);
+}
+
+static double rate_of(struct json_object *r)
+{
+	uint64_t us = json_number(r, NULL, "duration-us", NULL);
+
+	return us ? (double)json_number(r, NULL, "sent-bytes", NULL) * 1e6 / (double)us : 0;
+}
+
+/**
+ * struct plot - the timeline's scales
+ * @us: at the right edge
+ * @top: bytes/s at the upper edge
+ */
+struct plot {
+	double us, top;
+};
+
+static double x_of(const struct plot *p, uint64_t us)
+{
+	return LEFT + (double)us / p->us * WIDTH;
+}
+
+static double y_of(const struct plot *p, double rate)
+{
+	return TOP + HEIGHT * (1 - (rate < p->top ? rate : p->top) / p->top);
+}
+
+static struct plot scales(struct json_object *list)
+{
+	struct plot p = { 1, 1 };
+	size_t i;
+
+	for (i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *r = json_object_array_get_idx(list, i);
+		double dirty = (double)json_number(r, NULL, "dirty-bytes-rate", NULL);
+
+		p.us = (double)(json_number(r, NULL, "at-us", NULL) +
+				json_number(r, NULL, "duration-us", NULL)) + 1;
+		if (rate_of(r) > p.top && json_number(r, NULL, "duration-us", NULL) >= RATE_US)
+			p.top = rate_of(r);
+		if (dirty > p.top)
+			p.top = dirty;
+	}
+	return p;
+}
+
+static void axes(FILE *f, const struct plot *p)
+{
+	char size[HUMAN_SIZE];
+	int i;
+
+	for (i = 0; i <= 4; i++) {
+		double rate = p->top * i / 4;
+
+		fprintf(f, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" "
+			"stroke-opacity=\"%s\"/>\n<text x=\"%d\" y=\"%.1f\" "
+			"text-anchor=\"end\">%s/s</text>\n", LEFT, LEFT + WIDTH, y_of(p, rate),
+			y_of(p, rate), i ? ".3" : "1", LEFT - 6, y_of(p, rate) + 4,
+			human_bytes((uint64_t)rate, size));
+		fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.2f s</text>\n",
+			LEFT + WIDTH * i / 4, TOP + HEIGHT + 18, p->us / 1e6 * i / 4);
+	}
+}
+
+static void round_bar(FILE *f, const struct plot *p, struct json_object *r)
+{
+	uint64_t at = json_number(r, NULL, "at-us", NULL);
+	uint64_t us = json_number(r, NULL, "duration-us", NULL);
+	double width = x_of(p, at + us) - x_of(p, at), y = y_of(p, rate_of(r));
+	char rate[HUMAN_SIZE], sent[HUMAN_SIZE];
+
+	fprintf(f, "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"><title>"
+		"round %" PRIu64 ": %s in %.1f ms, %s/s</title></rect>\n",
+		json_number(r, NULL, "stopped", NULL) ? "stopped" : "sent", x_of(p, at), y,
+		width < THIN ? THIN : width, TOP + HEIGHT - y, json_number(r, NULL, "round", NULL),
+		human_bytes(json_number(r, NULL, "sent-bytes", NULL), sent), (double)us / 1000,
+		human_bytes((uint64_t)rate_of(r), rate));
+}
+
+/* The rate that a round began with was measured during the one before it. */
+static void dirty_line(FILE *f, const struct plot *p, struct json_object *list)
+{
+	size_t i, n = json_object_array_length(list);
+
+	fputs("<polyline class=\"dirty\" points=\"", f);
+	for (i = 1; i < n; i++) {
+		struct json_object *before = json_object_array_get_idx(list, i - 1);
+		struct json_object *r = json_object_array_get_idx(list, i);
+		double y = y_of(p, (double)json_number(r, NULL, "dirty-bytes-rate", NULL));
+
+		if (json_number(r, NULL, "stopped", NULL))
+			break;
+		fprintf(f, "%.2f,%.2f %.2f,%.2f ", x_of(p, json_number(before, NULL, "at-us", NULL)),
+			y, x_of(p, json_number(r, NULL, "at-us", NULL)), y);
+	}
+	fputs("\"/>\n", f);
+}
+
+static void key(FILE *f, const char *class, const char *name)
+{
+	fprintf(f, "<span class=\"key\"><svg viewBox=\"0 0 10 10\"><rect class=\"%s\" width=\"10\" "
+		"height=\"10\"/></svg></span>%s &nbsp; ", class, name);
+}
+
+static void timeline(FILE *f, struct json_object *list)
+{
+	struct plot p = scales(list);
+	size_t i;
+
+	fprintf(f, "<h2>Rounds</h2>\n<svg role=\"img\" aria-label=\"throughput and dirty rate over "
+		"time\" viewBox=\"0 0 %d %d\">\n", LEFT + WIDTH + 30, TOP + HEIGHT + 26);
+	axes(f, &p);
+	for (i = 0; i < json_object_array_length(list); i++)
+		round_bar(f, &p, json_object_array_get_idx(list, i));
+	dirty_line(f, &p, list);
+	fputs("</svg>\n<p>", f);
+	key(f, "sent", "throughput of a round");
+	key(f, "stopped", "the same, guest stopped");
+	key(f, "p4", "dirty rate");
+	fputs("</p>\n", f);
+}
+
+static void round_table(FILE *f, struct json_object *list)
+{
+	size_t i;
+
+	fputs("<table class=\"rounds\">\n<thead><tr>", f);
+	for (i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *r = json_object_array_get_idx(list, i);
+
+		if (!i) {
+			json_object_object_foreach(r, name, unused) {
+				(void)unused;
+				fputs("<th>", f);
+				text(f, name);
+				fputs("</th>", f);
+			}
+			fputs("</tr></thead>\n<tbody>\n", f);
+		}
+		fputs("<tr>", f);
+		json_object_object_foreach(r, member, v) {
+			(void)member;
+			fputs("<td class=\"n\">", f);
+			text(f, plain(v));
+			fputs("</td>", f);
+		}
+		fputs("</tr>\n", f);
+	}
+	fputs("</tbody>\n</table>\n", f);
+}
+
+static void rounds(FILE *f, struct json_object *info)
+{
+	struct json_object *list = ours(info, "rounds");
+
+	if (!list || !json_object_is_type(list, json_type_array) ||
+	    !json_object_array_length(list)) {
+		fputs("<p>Rounds are told by the source's daemon.</p>\n", f);
+		return;
+	}
+	timeline(f, list);
+	round_table(f, list);
+}
+
+/* One bar of all parts, then their figures. */
+static void downtime(FILE *f, struct json_object *info)
+{
+	struct json_object *x = NULL;
+	bool has;
+	double whole = (double)json_number(info, "drover", "downtime-us", &has), at = 0;
+	unsigned int i = 0;
+
+	if (!has || whole <= 0 || !json_object_object_get_ex(info, "drover", &x))
+		return;
+	fprintf(f, "<h2>Downtime</h2>\n<svg role=\"img\" aria-label=\"parts of the downtime\" "
+		"viewBox=\"0 0 %d %d\">\n", WIDTH, BAR_HEIGHT);
+	json_object_object_foreach(x, part, us) {
+		double width = (double)json_object_get_uint64(us) / whole * WIDTH;
+
+		if (!downtime_part(part))
+			continue;
+		fprintf(f, "<rect class=\"p%u\" x=\"%.2f\" y=\"0\" width=\"%.2f\" height=\"%d\"/>\n",
+			i++ % 7, at, width, BAR_HEIGHT);
+		at += width;
+	}
+	fputs("</svg>\n<table class=\"downtime\">\n<thead><tr><th>Part</th><th>us</th></tr></thead>\n"
+	      "<tbody>\n", f);
+	i = 0;
+	json_object_object_foreach(x, name, v) {
+		if (!downtime_part(name))
+			continue;
+		fprintf(f, "<tr><td><span class=\"key\"><svg viewBox=\"0 0 10 10\"><rect "
+			"class=\"p%u\" width=\"10\" height=\"10\"/></svg></span>%.*s</td>"
+			"<td class=\"n\">", i++ % 7, (int)downtime_part(name),
+			name + DOWNTIME_PREFIX);
+		text(f, plain(v));
+		fputs("</td></tr>\n", f);
+	}
+	fprintf(f, "<tr><th>achieved</th><td class=\"n\">%.0f</td></tr>\n", whole);
+	whole = (double)json_number(info, "drover", "expected-downtime-us", &has);
+	if (has)
+		fprintf(f, "<tr><th>expected</th><td class=\"n\">%.0f</td></tr>\n", whole);
+	fputs("</tbody>\n</table>\n", f);
+}
+
+static void channels(FILE *f, struct json_object *info)
+{
+	struct json_object *list = ours(info, "channels");
+	size_t i;
+
+	if (!list || !json_object_is_type(list, json_type_array))
+		return;
+	fputs("<h2>Channels</h2>\n<table>\n<thead><tr><th>Channel</th><th>sent, bytes</th>"
+	      "<th>received, bytes</th></tr></thead>\n<tbody>\n", f);
+	for (i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		fputs("<tr><td>", f);
+		text(f, json_text(o, NULL, "name"));
+		fprintf(f, "</td><td class=\"n\">%" PRIu64 "</td><td class=\"n\">%" PRIu64
+			"</td></tr>\n", json_number(o, NULL, "tx-bytes", NULL),
+			json_number(o, NULL, "rx-bytes", NULL));
+	}
+	fputs("</tbody>\n</table>\n", f);
+}
+
+static void members(FILE *f, struct json_object *o)
+{
+	json_object_object_foreach(o, name, v) {
+		if (!json_object_is_type(v, json_type_object) &&
+		    !json_object_is_type(v, json_type_array))
+			row(f, name, plain(v));
+	}
+}
+
+void report_html(FILE *f, struct json_object *info, struct json_object *config)
+{
+	struct json_object *ram = NULL, *x = NULL;
+
+	fputs(head, f);
+	summary(f, info, config);
+	rounds(f, info);
+	downtime(f, info);
+	channels(f, info);
+	fputs("<details>\n<summary>All numbers</summary>\n<table>\n", f);
+	members(f, info);
+	if (json_object_object_get_ex(info, "ram", &ram))
+		members(f, ram);
+	if (json_object_object_get_ex(info, "drover", &x))
+		members(f, x);
+	fputs("</table>\n</details>\n<details>\n<summary>Options</summary>\n<table>\n", f);
+	members(f, config);
+	fputs("</table>\n</details>\n<p>Written by droverctl " DROVER_VERSION ".</p>\n"
+	      "</body>\n</html>\n", f);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef DROVER_CTL_REPORT_H
+#define DROVER_CTL_REPORT_H
+
+#include <stdio.h>
+
+struct json_object;
+
+/**
+ * report_html() - one page about a migration, which needs nothing but itself
+ * @info: query-migrate's answer, not empty
+ * @config: query-migrate-config's
+ *
+ * Whether writing worked is left to ferror(@f).
+ */
+void report_html(FILE *f, struct json_object *info, struct json_object *config);
+
+#endif
