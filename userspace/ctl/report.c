@@ -21,8 +21,8 @@
 #define BAR_HEIGHT 34
 /* A round too short to see is drawn as wide as this. */
 #define THIN 1.0
-/* One that is shorter says nothing about a rate; it does not make the scale. */
-#define RATE_US 2000
+/* What takes less of the whole does not make the scale: the last pages' burst would dwarf all. */
+#define SCALE_SHARE 0.01
 
 static const char head[] =
 	"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -140,18 +140,27 @@ static double y_of(const struct plot *p, double rate)
 	return TOP + HEIGHT * (1 - (rate < p->top ? rate : p->top) / p->top);
 }
 
+static double end_of(struct json_object *r)
+{
+	return (double)(json_number(r, NULL, "at-us", NULL) +
+			json_number(r, NULL, "duration-us", NULL));
+}
+
 static struct plot scales(struct json_object *list)
 {
-	struct plot p = { 1, 1 };
-	size_t i;
+	size_t i, n = json_object_array_length(list);
+	struct plot p = { .us = 1, .top = 1 };
 
-	for (i = 0; i < json_object_array_length(list); i++) {
+	if (n)
+		p.us += end_of(json_object_array_get_idx(list, n - 1));
+	for (i = 0; i < n; i++) {
 		struct json_object *r = json_object_array_get_idx(list, i);
+		double us = (double)json_number(r, NULL, "duration-us", NULL);
 		double dirty = (double)json_number(r, NULL, "dirty-bytes-rate", NULL);
 
-		p.us = (double)(json_number(r, NULL, "at-us", NULL) +
-				json_number(r, NULL, "duration-us", NULL)) + 1;
-		if (rate_of(r) > p.top && json_number(r, NULL, "duration-us", NULL) >= RATE_US)
+		if (us < p.us * SCALE_SHARE)
+			continue;
+		if (rate_of(r) > p.top)
 			p.top = rate_of(r);
 		if (dirty > p.top)
 			p.top = dirty;
@@ -232,7 +241,7 @@ static void timeline(FILE *f, struct json_object *list)
 	key(f, "sent", "throughput of a round");
 	key(f, "stopped", "the same, guest stopped");
 	key(f, "p4", "dirty rate");
-	fputs("</p>\n", f);
+	fputs("A round too short to see may reach beyond the scale; the table has it.</p>\n", f);
 }
 
 static void round_table(FILE *f, struct json_object *list)
