@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Commands and events of droverd as reStructuredText, from its tables. */
+/*
+ * Commands and events of droverd as reStructuredText, from its tables;
+ * gen-qmp jobs: how a migration's states show as a job's.
+ */
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/qmp.h"
 
@@ -46,10 +51,43 @@ static void print_command(const struct doc_command *c)
 		putchar('\n');
 }
 
-int main(void)
+static const struct {
+	const char *state;
+	const char *status;
+} jobs[] = {
+#define JOB_STATE(state, status) { #state, #status },
+#include "daemon/job-status.def"
+};
+
+static void print_low(const char *name)
+{
+	for (; *name; name++)
+		putchar(*name == '_' ? '-' : tolower((unsigned char)*name));
+}
+
+static int print_jobs(void)
 {
 	size_t i;
 
+	puts(".. SPDX-License-Identifier: GPL-2.0-or-later\n"
+	     ".. Generated from job-status.def of userspace/daemon by gen-qmp.\n\n"
+	     ".. list-table::\n   :header-rows: 1\n\n   * - migration's status\n     - job's status");
+	for (i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++) {
+		printf("   * - ");
+		print_low(jobs[i].state);
+		printf("\n     - ");
+		print_low(jobs[i].status);
+		putchar('\n');
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc > 1 && strcmp(argv[1], "jobs") == 0)
+		return print_jobs();
 	puts(".. SPDX-License-Identifier: GPL-2.0-or-later\n"
 	     ".. Generated from commands.def and events.def of userspace/daemon by gen-qmp.\n\n"
 	     "Commands\n========\n");

@@ -10,5 +10,8 @@ if [ -x "$b/tests/docs/gen-protocol" ]; then
 		"$b/tests/docs/gen-protocol" "$page" > "$d/generated/$page.rst"
 	done
 fi
-[ ! -x "$b/tests/docs/gen-qmp" ] || "$b/tests/docs/gen-qmp" > "$d/generated/qmp.rst"
+if [ -x "$b/tests/docs/gen-qmp" ]; then
+	"$b/tests/docs/gen-qmp" > "$d/generated/qmp.rst"
+	"$b/tests/docs/gen-qmp" jobs > "$d/generated/jobs.rst"
+fi
 [ ! -x "$b/tests/docs/gen-agent" ] || "$b/tests/docs/gen-agent" > "$d/generated/agent.rst"
