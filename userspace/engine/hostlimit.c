@@ -46,6 +46,7 @@ struct drover_hostlimit {
 	struct shared *shm;
 	uint64_t me, opened, measured, sent, share;
 	unsigned int slot;
+	bool held;
 };
 
 /* Only what root or we have made; a link could name anything. */
@@ -132,17 +133,21 @@ static bool have_slot(struct drover_hostlimit *h, uint64_t now)
 }
 
 /* Who sends clearly less than it may has no use for more than a bit above that. */
-static void measure(struct drover_hostlimit *h, uint64_t limit, uint64_t now, uint64_t sent)
+static void measure(struct drover_hostlimit *h, uint64_t limit, uint64_t now, uint64_t sent,
+		    bool held)
 {
 	uint64_t dt = now - h->measured, rate, need = UINT64_MAX;
 
+	/* At a low rate a send takes longer than this: nothing was sent, all is needed. */
+	h->held |= held;
 	if (dt < MEASURE_NS)
 		return;
 	rate = (uint64_t)((double)(sent - h->sent) * (double)DROVER_NS_PER_S / (double)dt);
-	if (h->measured && h->share && rate < h->share / 4 * 3)
+	if (h->measured && h->share && !h->held && rate < h->share / 4 * 3)
 		need = rate + rate / 4 + limit / DROVER_HOSTLIMIT_SLOTS;
 	h->measured = now;
 	h->sent = sent;
+	h->held = held;
 	atomic_store(&h->shm->slot[h->slot].need, need);
 }
 
@@ -161,7 +166,7 @@ static uint64_t share_of(struct drover_hostlimit *h, uint64_t rate, uint64_t now
 	return drover_hostlimit_split(rate, need, n, me);
 }
 
-uint64_t drover_hostlimit_share(struct drover_hostlimit *h, uint64_t now, uint64_t sent)
+uint64_t drover_hostlimit_share(struct drover_hostlimit *h, uint64_t now, uint64_t sent, bool held)
 {
 	uint64_t rate;
 
@@ -178,7 +183,7 @@ uint64_t drover_hostlimit_share(struct drover_hostlimit *h, uint64_t now, uint64
 	if (!have_slot(h, now))
 		return rate / DROVER_HOSTLIMIT_SLOTS + 1;
 	atomic_store(&h->shm->slot[h->slot].beat, now);
-	measure(h, rate, now, sent);
+	measure(h, rate, now, sent, held);
 	h->share = share_of(h, rate, now);
 	return h->share ? h->share : 1;
 }

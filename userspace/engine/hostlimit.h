@@ -2,6 +2,7 @@
 #ifndef DROVER_ENGINE_HOSTLIMIT_H
 #define DROVER_ENGINE_HOSTLIMIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct drover_error;
@@ -27,11 +28,12 @@ struct drover_hostlimit *drover_hostlimit_free(struct drover_hostlimit *h);
  * drover_hostlimit_share() - what this migration may send now
  * @now: ns, of drover_now_ns()
  * @sent: bytes sent so far
+ * @held: somebody waits for the limit right now: it needs all it can have
  *
  * To be called some times a second; a migration that does not for 2 s is forgotten until
  * it calls again. Return: bytes/s, 0: no limit.
  */
-uint64_t drover_hostlimit_share(struct drover_hostlimit *h, uint64_t now, uint64_t sent);
+uint64_t drover_hostlimit_share(struct drover_hostlimit *h, uint64_t now, uint64_t sent, bool held);
 
 /**
  * drover_hostlimit_set() - change the rate for all migrations of this host

@@ -107,7 +107,7 @@ static void apply_limit(struct drover_source *s)
 	rate = rt.max_bandwidth;
 	if (s->hostlimit)
 		share = drover_hostlimit_share(s->hostlimit, drover_now_ns(),
-					       source_sent_bytes(s, NULL));
+					       source_sent_bytes(s, NULL), senders_waiting(s));
 	if (share && (!rate || share < rate))
 		rate = share;
 	drover_limit_set(s->limit, rate);
@@ -178,6 +178,9 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 
 	s->round++;
 	DROVER_STAT(s->m, round, s->round);
+	/* Before the first byte: a small guest would be gone by the first tick. */
+	if (!s->stop_ns)
+		apply_limit(s);
 	senders_open_round(s, s->round, final);
 	r = watch_round(s, e);
 	remember(s, t0, sent);
