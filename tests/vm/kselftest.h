@@ -46,8 +46,8 @@ static inline struct ksft *ksft_state(void)
 	return &state;
 }
 
-static inline __attribute__((format(printf, 3, 0))) bool ksft_result(bool cond, const char *skip,
-								      const char *fmt, va_list ap)
+static inline __attribute__((format(printf, 2, 0))) bool ksft_result(bool cond, const char *fmt,
+								      va_list ap)
 {
 	struct ksft *k = ksft_state();
 
@@ -55,8 +55,6 @@ static inline __attribute__((format(printf, 3, 0))) bool ksft_result(bool cond, 
 	k->failed += !cond;
 	printf("%sok %u - ", cond ? "" : "not ", k->n);
 	vprintf(fmt, ap);
-	if (skip)
-		printf(" # SKIP %s", skip);
 	putchar('\n');
 	/* What is printed before a crash must be seen. */
 	fflush(stdout);
@@ -69,20 +67,9 @@ static inline __attribute__((format(printf, 2, 3))) bool ksft_ok(bool cond, cons
 	va_list ap;
 
 	va_start(ap, fmt);
-	ksft_result(cond, NULL, fmt, ap);
+	ksft_result(cond, fmt, ap);
 	va_end(ap);
 	return cond;
-}
-
-/* A result that can't be had: @why names what the kernel or machine lacks. */
-static inline __attribute__((format(printf, 2, 3))) void ksft_skip(const char *why,
-								    const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	ksft_result(true, why, fmt, ap);
-	va_end(ap);
 }
 
 static inline __attribute__((format(printf, 1, 2))) void ksft_note(const char *fmt, ...)
@@ -133,7 +120,7 @@ static inline __attribute__((format(printf, 4, 5))) bool ksft_errno_at(long ret,
 	va_list ap;
 
 	va_start(ap, fmt);
-	ksft_result(good, NULL, fmt, ap);
+	ksft_result(good, fmt, ap);
 	va_end(ap);
 	if (!good)
 		ksft_note("returned %ld, %s; expected %s", ret, ret < 0 ? strerror(err) : "no error",
