@@ -10,6 +10,7 @@
 
 struct drover_cancel;
 struct drover_error;
+struct drover_fault_source;
 struct drover_log;
 struct drover_guest;
 struct json_object;
@@ -81,6 +82,11 @@ enum drover_run_state {
  * @prepare_shared: as prepare_incoming, but blocks flagged DROVER_RAM_SHARED_DEST are the
  *	source's too (x-ignore-shared) and stay as they are
  * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
+ * @fault_source: what fault handlers can use; @received and @adopt are left alone. NULL: this
+ *	guest link has no postcopy
+ * @ledger_put: the VMM keeps this file (place/ledger.h) for the next droverd; -1: forget
+ *	it. The descriptor stays the caller's
+ * @ledger_get: the file an earlier droverd left, -1: there is none; the caller's
  * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a
  *	self-checking guest can check itself; may be NULL
  * @watch_fd: fd to poll for POLLIN|POLLHUP while no call is under way; -1: none
@@ -107,6 +113,10 @@ struct drover_guest_ops {
 	int (*prepare_incoming)(struct drover_guest *g, struct drover_error *e);
 	int (*prepare_shared)(struct drover_guest *g, struct drover_error *e);
 	int (*throttle)(struct drover_guest *g, unsigned int percent, struct drover_error *e);
+	int (*fault_source)(struct drover_guest *g, struct drover_fault_source *ret,
+			    struct drover_error *e);
+	int (*ledger_put)(struct drover_guest *g, int fd, struct drover_error *e);
+	int (*ledger_get)(struct drover_guest *g, int *ret_fd, struct drover_error *e);
 	void (*resumed)(struct drover_guest *g);
 	int (*watch_fd)(struct drover_guest *g);
 	void (*watch)(struct drover_guest *g);

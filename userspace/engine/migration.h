@@ -55,6 +55,10 @@ struct drover_event {
  *	(inherited number or getfd name); taken over on success; -1 otherwise
  * @settle: source: do not migrate, settle the guest's in-doubt record with its peer;
  *	destination: only answer OWNER_QUERY about the guest's record
+ * @postcopy: take up a postcopy whose droverd has died: the state is postcopy-paused at
+ *	once. Source: its guest's record is released, the destination of @channels knows what
+ *	it lacks; the config comes from there. Destination: the guest link has its ledger
+ *	(guest ops ledger_get()), the config is in it; listens on @channels
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
  * @event: called from the migration's threads; must not call back into the handle
@@ -68,6 +72,7 @@ struct drover_migration_params {
 	const struct drover_channel_list *channels;
 	int fd;
 	bool settle;
+	bool postcopy;
 	const char *host_limit;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
@@ -113,6 +118,20 @@ void drover_migration_set_runtime(struct drover_migration *m, const struct drove
  * -EINVAL when nothing is in doubt.
  */
 int drover_migration_settle(struct drover_migration *m, bool own, struct drover_error *e);
+
+/*
+ * Postcopy. start: the guest shall run at the destination now, -EINVAL unless this is a source
+ * before its switchover with postcopy-ram on. pause: -EINVAL unless postcopy-active; both
+ * sides become postcopy-paused. resume: a paused source connects to @channels (copied) and goes
+ * on; its settings are the session's. recover: a paused destination listens on @channels too;
+ * bound before this returns.
+ */
+int drover_migration_start_postcopy(struct drover_migration *m, struct drover_error *e);
+int drover_migration_pause(struct drover_migration *m, struct drover_error *e);
+int drover_migration_resume(struct drover_migration *m, const struct drover_channel_list *channels,
+			    struct drover_error *e);
+int drover_migration_recover(struct drover_migration *m,
+			     const struct drover_channel_list *channels, struct drover_error *e);
 
 enum drover_state drover_migration_state(const struct drover_migration *m);
 /* The config in force (negotiated, RUNTIME changes applied), a copy. */

@@ -19,9 +19,25 @@ struct drover_error;
 /**
  * struct drover_fault_source - what a guest link offers to fault handlers
  * @ram: the blocks, with their files; outlives the handler
+ * @uffd: userfaultfd of the VMM, -1: none; stays the guest link's
+ * @base: address of each block in the VMM
+ * @arm: the VMM drops its page-table entries of every page without a received bit; called
+ *	by a handler that needs it, when new touches are caught already. NULL: it can't
+ * @opaque: first argument of @arm
+ * @received: a bitmap a block, shared with the VMM (place/ledger.h); filled in by the engine.
+ *	Before @start of the handler it says what has arrived; from then on the handler sets
+ *	bits, with release order, before it lets touchers go on
+ * @adopt: an earlier handler armed all this and has died: nothing that arrived is forgotten,
+ *	and who was waiting is told again
  */
 struct drover_fault_source {
 	const struct drover_ram *ram;
+	int uffd;
+	uint64_t base[DROVER_RAM_BLOCKS_MAX];
+	int (*arm)(void *opaque, struct drover_error *e);
+	void *opaque;
+	uint64_t *received[DROVER_RAM_BLOCKS_MAX];
+	bool adopt;
 };
 
 /**
@@ -50,9 +66,9 @@ struct drover_fault_run {
  * struct drover_fault_ops - one way to keep touchers waiting
  * @name: as in the `fault-handler` option
  * @guarantee: one line: whom it keeps waiting
- * @probe: 1 usable; 0 not usable and @why says what is missing
- * @start: from its return on, who touches a page without a received bit waits. Pages that
- *	were received under an earlier handler, which has died, keep their bits
+ * @probe: 1 usable; 0 not usable and @why says what is missing. @received is not looked at
+ * @start: from its return on, who touches a page without a received bit waits. @src is
+ *	copied, what it points to outlives the handler
  * @host: where a block's content is received to: a mapping nobody waits at
  * @fds: descriptors to poll for POLLIN before @next; at most @max. Returns how many
  * @next: who waits. Never blocks. Returns how many of @max were filled in, 0: none now. A
