@@ -189,8 +189,11 @@ $(B)/vm/bin/%: tests/vm/%.c $(B)/.flags $(call archives,$(LIBRARY_LAYERS))
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< \
 		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS)
 
+# Unit tests that run there, too: what the scripts say of themselves.
+VM_UNITS := $(filter tests/unit/%,$(shell sed -n 's/^. files: //p' tests/vm/*.sh))
+
 .PHONY: vm-programs module check-vm check-vm-long check-vm-controls check-vm-debug bench-vm
-vm-programs: $(VM_BINS) programs
+vm-programs: $(VM_BINS) $(VM_UNITS:%=$(B)/%) programs
 module: ## drover.ko for Debian's kernel, downloaded and never installed
 module: deps-vm
 	$(Q)sh tests/vm/fetch.sh
