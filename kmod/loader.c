@@ -258,18 +258,10 @@ static __poll_t loader_poll(struct file *file, poll_table *wait)
 
 /* ---- the descriptor ---- */
 
+/* Without a gate: the operations stay shmem's. */
 static int loader_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	struct drover_region_obj *r = file->private_data;
-
-	if (!(vma->vm_flags & VM_MAYSHARE))
-		return -EINVAL;
-	if (vma->vm_pgoff > r->npages || vma_pages(vma) > r->npages - vma->vm_pgoff)
-		return -EINVAL;
-	if (!drover_debug(DROVER_DEBUG_HUGE))
-		drover_vma_set_flags(vma, VM_NOHUGEPAGE);
-	vma_set_file(vma, r->shm);
-	return r->shm->f_op->mmap(r->shm, vma);
+	return drover_region_mmap(file->private_data, vma);
 }
 
 /* Waiters go on waiting, for ever or for their time of grace. */

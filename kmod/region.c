@@ -140,13 +140,8 @@ static int region_memory(struct drover_region_obj *r)
 	return 0;
 }
 
-/* ---- the vm descriptor, and the device that behaves like it ---- */
-
-static int gated_mmap(struct file *file, struct vm_area_struct *vma)
+int drover_region_mmap(struct drover_region_obj *r, struct vm_area_struct *vma)
 {
-	struct drover_region_obj *r = file->private_data;
-	int ret;
-
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (vma->vm_pgoff > r->npages || vma_pages(vma) > r->npages - vma->vm_pgoff)
@@ -154,7 +149,16 @@ static int gated_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!drover_debug(DROVER_DEBUG_HUGE))
 		drover_vma_set_flags(vma, VM_NOHUGEPAGE);
 	vma_set_file(vma, r->shm);
-	ret = r->shm->f_op->mmap(r->shm, vma);
+	return r->shm->f_op->mmap(r->shm, vma);
+}
+
+/* ---- the vm descriptor, and the device that behaves like it ---- */
+
+static int gated_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct drover_region_obj *r = file->private_data;
+	int ret = drover_region_mmap(r, vma);
+
 	if (ret)
 		return ret;
 	mutex_lock(&regions_lock);

@@ -83,6 +83,8 @@ struct drover_wait {
 /* ---- region.c ---- */
 
 void drover_region_put(struct drover_region_obj *r);
+/* A mapping of the memory, within it and in small pages; shmem's until the caller changes it. */
+int drover_region_mmap(struct drover_region_obj *r, struct vm_area_struct *vma);
 /* From a file's operations; NULL if it is no descriptor of a region. */
 struct drover_region_obj *drover_region_of(struct file *file);
 

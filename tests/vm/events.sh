@@ -3,16 +3,9 @@
 # Runs in the test guest: what the module tells of itself. Each event reaches droverctl
 # monitor with the right numbers, and only who may listen; each tracepoint its line.
 # timeout: 60
-# files: droverctl events-do
-dir=$(mktemp -d)
+# files: tests/vm/tap.sh droverctl events-do
+. tap.sh
 trace=/sys/kernel/tracing
-n=0
-bad=0
-
-ok() { # ok STATUS NAME
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
 same() { # same WANT GOT NAME
 	[ "$1" = "$2" ]
 	ok $? "$3"
@@ -20,14 +13,6 @@ same() { # same WANT GOT NAME
 }
 # Sockets that have joined a group of generic netlink.
 listeners() { awk '$2 == 16 && $4 != "00000000"' /proc/net/netlink | wc -l; }
-until_true() { # until_true COMMAND...: up to 10 s
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 100 ] || return 1
-		sleep 0.1
-	done
-}
 joined() { [ "$(listeners)" -ge "$1" ]; }
 gone_or_joined() { ! kill -0 "$1" 2>/dev/null || joined "$2"; }
 has() { grep -q "$1" "$2"; }
@@ -55,7 +40,7 @@ done
 old=$(listeners)
 droverctl monitor >"$dir/text" 2>"$dir/text.err" & text=$!
 droverctl --json monitor >"$dir/json" 2>"$dir/json.err" & json=$!
-until_true joined $((old + 2))
+until_true 10 joined $((old + 2))
 ok $? "two monitors listen"
 echo 1 >$trace/events/drover/enable
 echo >$trace/trace
@@ -63,7 +48,7 @@ events-do run >"$dir/did"
 ok $? "an attach and its harvests"
 echo 0 >$trace/events/drover/enable
 . "$dir/did"
-until_true has release "$dir/text" && until_true has release "$dir/json"
+until_true 10 has release "$dir/text" && until_true 10 has release "$dir/json"
 ok $? "both monitors hear of the end"
 kill $text $json
 same "dirty=3 holes=2 pinned=0|dirty=0 holes=0 pinned=1" "$plain|$final" \
@@ -106,13 +91,13 @@ echo >$trace/trace
 
 # ---- a region ----
 droverctl monitor >"$dir/text" 2>"$dir/text.err" & text=$!
-until_true joined $((old + 1))
+until_true 10 joined $((old + 1))
 echo 100 >/sys/module/drover/parameters/stall_ms
 echo 1 >$trace/events/drover/enable
 events-do region evt >"$dir/did"
 ok $? "a region: two wait for too long, the loader dies, another one publishes"
 . "$dir/did"
-until_true has region-end "$dir/text"
+until_true 10 has region-end "$dir/text"
 ok $? "the monitor hears of the region's end"
 echo 0 >$trace/events/drover/enable
 kill $text
@@ -142,7 +127,7 @@ echo >$trace/trace
 # ---- who may listen ----
 refused() { # refused HOW TEXT NAME
 	events-do as "$1" "$(command -v droverctl)" monitor >"$dir/out" 2>"$dir/err" & p=$!
-	until_true gone_or_joined $p $((old + 1))
+	until_true 10 gone_or_joined $p $((old + 1))
 	events-do many 3
 	kill -0 $p 2>/dev/null && sleep 1 && kill $p
 	wait $p
@@ -158,19 +143,19 @@ refused net "no events" "another network namespace has no such family"
 
 # ---- a listener that does not read ----
 droverctl monitor >"$dir/slow" 2>"$dir/slow.err" & slow=$!
-until_true joined $((old + 1))
+until_true 10 joined $((old + 1))
 kill -STOP $slow
 timeout 20 events-do many 500
 ok $? "500 attaches do not wait for a monitor that is stopped"
 kill -CONT $slow
-until_true has 'some events are lost' "$dir/slow.err"
+until_true 10 has 'some events are lost' "$dir/slow.err"
 ok $? "and it says that it has missed some"
 [ "$(grep -c attach "$dir/slow")" -lt 500 ]
 ok $? "what it has got is bounded: $(grep -c attach "$dir/slow") of 500"
 events-do many 1
 events-do run >"$dir/did"
 . "$dir/did"
-until_true has "release inode=$ino" "$dir/slow"
+until_true 10 has "release inode=$ino" "$dir/slow"
 ok $? "and it hears what comes afterwards"
 
 # ---- and one that is there when the module goes ----
@@ -180,6 +165,4 @@ insmod /drover.ko
 ok $? "the module comes back"
 kill $slow
 wait
-echo "1..$n"
-rm -rf "$dir"
-exit $bad
+tap_end

@@ -3,42 +3,8 @@
 # Runs in the test guest: whole migrations, with writers that have nothing to do with
 # droverd or the guest. kmod sees them; soft-dirty does not, and the audit says so.
 # timeout: 240
-# files: droverd droverctl migrate-writer migrate-guest
-dir=$(mktemp -d)
-n=0
-bad=0
-pids=
-scale=${TIMEOUT_SCALE:-1}
-
-ok() { # ok STATUS NAME
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
-
-# A page of text as diagnostics.
-note() { sed 's/^/# /'; }
-
-ctl() { # ctl a|b VERB...
-	side=$1
-	shift
-	timeout $((60 * scale)) droverctl -s "$dir/$side.qmp" "$@"
-}
-
-info() { ctl "$1" status --json 2>&1; }
-# field a NAME: the text or number of a member, wherever it is
-field() { info "$1" | sed -n "s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" | tail -n 1; }
-state() { info a | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1; }
-
-until_state() { # until_state SECONDS STATE...
-	end=$(($(date +%s) + $1 * scale))
-	shift
-	while [ "$(date +%s)" -le $end ]; do
-		now=$(state)
-		for want; do [ "$now" = "$want" ] && return 0; done
-		sleep 0.1
-	done
-	return 1
-}
+# files: tests/vm/tap.sh droverd droverctl migrate-writer migrate-guest
+. tap.sh
 
 up() { # up sim|agent: a pair of daemons, and of guests in processes of their own
 	if [ "$1" = sim ]; then
@@ -48,16 +14,10 @@ up() { # up sim|agent: a pair of daemons, and of guests in processes of their ow
 		migrate-guest "$dir/b.agent" 32 dest 2>"$dir/gb.log" & gb=$!
 		pids="$pids $ga $gb"
 		a=agent:$dir/a.agent b=agent:$dir/b.agent
-		while [ ! -S "$dir/a.agent" ] || [ ! -S "$dir/b.agent" ]; do sleep 0.1; done
+		until_true 20 test -S "$dir/a.agent" && until_true 20 test -S "$dir/b.agent"
 		sleep 0.2
 	fi
-	droverd --qmp "unix:$dir/a.qmp" --guest "$a" 2>"$dir/a.log" & pa=$!
-	droverd --qmp "unix:$dir/b.qmp" --guest "$b" 2>"$dir/b.log" & pb=$!
-	pids="$pids $pa $pb"
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		ctl a status >/dev/null 2>&1 && ctl b status >/dev/null 2>&1 && break
-		sleep 0.3
-	done
+	daemon a "$a" && pa=$daemon && daemon b "$b" && pb=$daemon
 	ctl b incoming "unix:$dir/wire" >/dev/null
 	# The file of guest RAM, as anybody with the rights finds it.
 	for ram in /proc/$pa/fd/*; do
@@ -67,19 +27,10 @@ up() { # up sim|agent: a pair of daemons, and of guests in processes of their ow
 	done
 }
 
-down() {
-	[ $bad = 0 ] || { info a; cat "$dir"/*.log; } | note
-	# shellcheck disable=SC2086
-	kill -9 $pids 2>/dev/null
-	wait 2>/dev/null
-	pids=
-	rm -rf "${dir:?}"/*
-}
-
 begin() { # begin TRACKER VERIFY: until the operator has the word
 	ctl a migrate "unix:$dir/wire" --set "tracker=$1" --set "verify=$2" --set events=on \
 		--set pause-before-switchover=on --set downtime-limit=$((20000 * scale)) >/dev/null
-	until_state 60 pre-switchover failed
+	until_true 60 in_state pre-switchover failed
 	[ "$(state)" = pre-switchover ]
 	ok $? "tracker=$1, verify=$2: pre-switchover, tracked by $(field a tracker) $(field a error-desc)"
 }
@@ -93,7 +44,7 @@ foreign_end() {
 
 finish() { # finish STATE
 	ctl a continue >/dev/null
-	until_state 60 completed failed
+	until_true 60 in_state completed failed
 	now=$(state)
 	[ "$now" = "$1" ]
 	ok $? "migrate-continue: $now $(field a error-desc)"
@@ -125,19 +76,14 @@ alarm() {
 	foreign_begin
 	foreign_end
 	finish completed
-	until_audited
+	until_true 10 audited
 	[ "$(field a audit-differences)" -gt 0 ] && info a | grep -q '"ram0:[0-9]'
 	ok $? "agent, soft-dirty, foreign writer: the audit finds $(field a audit-differences) pages"
 	row "agent soft-dirty foreign"
 	down
 }
 
-until_audited() {
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-		[ "$(field a audited-pages)" = 8192 ] && return
-		sleep 0.3
-	done
-}
+audited() { [ "$(field a audited-pages)" = 8192 ]; }
 
 late() { # late PAGE: the destination sleeps, so that the last round does while one is written
 	up sim
@@ -145,12 +91,12 @@ late() { # late PAGE: the destination sleeps, so that the last round does while 
 	migrate-writer "$ram" fill 4096
 	kill -STOP $pb
 	ctl a continue >/dev/null
-	until_state 10 device
+	until_true 10 in_state device
 	ok $? "the last round is under way"
 	sleep 1
 	migrate-writer "$ram" once "$1"
 	kill -CONT $pb
-	until_state 60 completed failed
+	until_true 60 in_state completed failed
 	[ "$(state)" = completed ] && [ "$(field a digest)" = equal ]
 	ok $? "completed, equal: $(state) $(field a error-desc)"
 	[ "$(field a late-pages)" -ge 1 ] && info a | grep -q "\"ram0:$1\""
@@ -168,6 +114,4 @@ if [ -e /dev/drover ]; then
 else
 	ok 1 "there is no /dev/drover"
 fi
-echo "1..$n"
-rm -rf "$dir"
-exit $bad
+tap_end

@@ -4,43 +4,10 @@
 # KVM, and its migration to another one. The guest says itself whether it came over whole.
 # needs: kvm-amd
 # timeout: 120
-# files: droverd droverctl drover-vmm
-dir=$(mktemp -d)
-n=0
-bad=0
-pids=
+# files: tests/vm/tap.sh droverd droverctl drover-vmm
+. tap.sh
 
-ok() { # ok STATUS NAME
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
-
-# A page of text as diagnostics.
-note() { sed 's/^/# /'; }
-
-ctl() { # ctl a|b VERB...
-	side=$1
-	shift
-	timeout 60 droverctl -s "$dir/$side.qmp" "$@"
-}
-
-info() { ctl "$1" status --json 2>&1; }
-# field a NAME: the text or number of a member, wherever it is
-field() {
-	info "$1" | sed -n "s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" |
-		tail -n 1
-}
-state() { info a | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1; }
-
-until_true() { # until_true SECONDS COMMAND...
-	end=$(($(date +%s) + $1))
-	shift
-	while ! "$@"; do
-		[ "$(date +%s)" -le $end ] || return 1
-		sleep 0.1
-	done
-}
-ended() { case $(state) in completed | failed | cancelled) ;; *) return 1 ;; esac; }
+ended() { in_state completed failed cancelled; }
 judged() { [ "$(field b verdict)" != running ]; }
 
 # The maps of a process that are a region's, in bytes.
@@ -64,21 +31,6 @@ vmm() { # vmm a|b OPTION...: in the background; $vmm is its pid
 	until_true 20 grep -qs ready "$dir/vmm-$side.log"
 }
 
-daemon() { # daemon a|b
-	droverd --qmp "unix:$dir/$1.qmp" --guest "agent:$dir/$1.agent" 2>"$dir/$1.log" &
-	pids="$pids $!"
-	until_true 20 ctl "$1" status >/dev/null 2>&1
-}
-
-down() {
-	[ $bad = 0 ] || { info a; info b; cat "$dir"/*.log; } 2>/dev/null | note
-	# shellcheck disable=SC2086
-	kill -9 $pids 2>/dev/null
-	wait 2>/dev/null
-	pids=
-	rm -rf "${dir:?}"/*
-}
-
 refusals() {
 	! drover-vmm --agent "$dir/x" --region=Bad/Name 2>"$dir/err" && grep -q 'region' "$dir/err"
 	ok $? "a bad name: $(cat "$dir/err")"
@@ -97,7 +49,7 @@ moves() { # moves TRACKER EXPECTED
 	ok $? "all RAM is of the regions: $(region_bytes $va), $(region_bytes $vb) bytes mapped"
 	until_true 20 test -s "$dir/a.beats"
 	ok $? "the guest runs"
-	daemon a && daemon b
+	daemon a "agent:$dir/a.agent" && daemon b "agent:$dir/b.agent"
 	ctl b incoming "unix:$dir/wire" >/dev/null
 	ctl a migrate "unix:$dir/wire" --set "tracker=$1" --set verify=full --set downtime-limit=3000 \
 		--set max-bandwidth=0 >/dev/null
@@ -121,6 +73,4 @@ moves() { # moves TRACKER EXPECTED
 
 refusals
 moves auto kvm-log+kmod
-echo "1..$n"
-rm -rf "$dir"
-exit $bad
+tap_end
