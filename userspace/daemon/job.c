@@ -18,8 +18,7 @@ bool job_running(const struct job *j)
 
 bool job_in_doubt(const struct job *j)
 {
-	return j && j->side == DROVER_SIDE_SOURCE &&
-	       drover_migration_state(j->m) == DROVER_STATE_POSTCOPY_PAUSED;
+	return j && drover_migration_in_doubt(j->m);
 }
 
 static void drop_last(struct droverd *d)

@@ -322,6 +322,19 @@ enum drover_state drover_migration_state(const struct drover_migration *m)
 	return drover_state_get(m);
 }
 
+bool drover_migration_in_doubt(const struct drover_migration *m)
+{
+	return m->side == DROVER_SIDE_SOURCE &&
+	       drover_state_get(m) == DROVER_STATE_POSTCOPY_PAUSED;
+}
+
+int drover_migration_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
+{
+	(void)m;
+	(void)ret;
+	return -ENOENT;
+}
+
 int drover_migration_config(struct drover_migration *m, struct drover_config *ret)
 {
 	DROVER_LOCK(&m->lock);

@@ -134,6 +134,8 @@ int drover_migration_recover(struct drover_migration *m,
 			     const struct drover_channel_list *channels, struct drover_error *e);
 
 enum drover_state drover_migration_state(const struct drover_migration *m);
+/* Source: COMMIT was sent and not answered, so nobody knows who owns the guest. */
+bool drover_migration_in_doubt(const struct drover_migration *m);
 /* The config in force (negotiated, RUNTIME changes applied), a copy. */
 int drover_migration_config(struct drover_migration *m, struct drover_config *ret);
 /* All threads have ended (the destination may go on answering OWNER_QUERY). */
@@ -172,6 +174,10 @@ struct drover_rounds {
 };
 void drover_rounds_add(struct drover_rounds *h, const struct drover_round *r);
 void drover_migration_rounds(struct drover_migration *m, struct drover_rounds *ret);
+
+struct drover_blocktime_report;
+/* How long the guest waited for pages; -ENOENT: not a postcopy's destination, or not asked for. */
+int drover_migration_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret);
 
 #define DROVER_PAGE_NAMES_MAX 16
 /**
