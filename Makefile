@@ -245,11 +245,16 @@ soak-kill: ## N kills of a daemon at a random moment (N=100): nobody is lost
 soak-kill: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/kill.py
 
-.PHONY: bench
-bench: ## ratios against iperf3 and QEMU, into Documentation/performance.rst
+.PHONY: bench bench-downtime
+bench: ## ratios against iperf3 and QEMU, and bench-downtime, into Documentation/performance.rst
 bench: deps-bench
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) python3 tests/bench/bench.py
+	$(Q)$(MAKE) bench-downtime
+bench-downtime: N = 50
+bench-downtime: ## how good the expected downtime is, over N=50 migrations drawn from SEED=1
+bench-downtime: programs
+	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/bench/downtime.py
 
 .PHONY: fuzz fuzz-run
 fuzz: ## each libFuzzer target for FUZZ_TIME=60 seconds

@@ -240,11 +240,15 @@ def verdicts(results, down):
     return rows
 
 
-def report(results, down):
+def machine():
     with open("/proc/cpuinfo") as f:
         model = next(line.split(":")[1].strip() for line in f if line.startswith("model name"))
     with open(os.path.join(ROOT, "VERSION")) as f:
         ours = f.read().strip()
+    return (f"drover {ours}; Linux {platform.release()}; {model}, {os.cpu_count()} CPUs")
+
+
+def report(results, down):
     rows = [(name, f"{median(rs, 'rate') / 1e9:.2f}",
              f"{median(rs, 'total') / 1e9:.2f}" if "total" in rs[0] else "",
              f"{median(rs, 'cpu'):.2f}" if "cpu" in rs[0] else "",
@@ -253,8 +257,8 @@ def report(results, down):
     down_rows = [(name, f"{median(rs, 'downtime'):.1f}", f"{median(rs, 'expected'):.1f}",
                   f"{median(rs, 'setup'):.0f}", len(rs)) for name, rs in down.items()]
     zc = results["drover, 2, zero-copy"][0]["zc"]
-    return f"""drover {ours}; {version('qemu-system-x86_64', '--version')}; {version('iperf3', '--version')};
-Linux {platform.release()}; {model}, {os.cpu_count()} CPUs; {SIZE} MiB of incompressible RAM, {PAIRS}
+    return f"""{machine()};
+{version('qemu-system-x86_64', '--version')}; {version('iperf3', '--version')}; {SIZE} MiB of incompressible RAM, {PAIRS}
 rounds, {time.strftime('%Y-%m-%d')}. Sender and receiver share these CPUs.
 
 {table(("budget", "measured", ""), verdicts(results, down))}
@@ -271,13 +275,14 @@ Downtime in ms, simulated guest, 2 channels, digests compared.
 """
 
 
-def write(text):
+def write(text, name="bench"):
+    """Between the marks of this name in the page."""
     with open(PAGE) as f:
         page = f.read()
-    head, rest = page.split(".. bench-begin\n", 1)
-    tail = rest.split(".. bench-end", 1)[1]
+    head, rest = page.split(f".. {name}-begin\n", 1)
+    tail = rest.split(f".. {name}-end", 1)[1]
     with open(PAGE, "w") as f:
-        f.write(f"{head}.. bench-begin\n\n{text}\n.. bench-end{tail}")
+        f.write(f"{head}.. {name}-begin\n\n{text}\n.. {name}-end{tail}")
 
 
 def main():

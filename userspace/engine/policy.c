@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "config/config.h"
+#include "engine/estimate.h"
 
 #define US_PER_S UINT64_C(1000000)
 #define US_PER_MS UINT64_C(1000)
@@ -18,11 +19,6 @@
 #define HIGH_ROUNDS 2u
 
 typedef unsigned __int128 u128;
-
-static uint64_t sat_add(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 /* a * b / c, c > 0 */
 static uint64_t sat_mul_div(uint64_t a, uint64_t b, uint64_t c)
@@ -32,33 +28,9 @@ static uint64_t sat_mul_div(uint64_t a, uint64_t b, uint64_t c)
 	return v > UINT64_MAX ? UINT64_MAX : (uint64_t)v;
 }
 
-static uint64_t fixed_us(const struct drover_policy_sample *s)
-{
-	return sat_add(s->fixed_us, sat_mul_div(s->rtt_us, DROVER_POLICY_ROUND_TRIPS, 1));
-}
-
-static uint64_t expected_for(const struct drover_policy_sample *s,
-			     const struct drover_policy_params *p, uint64_t bytes)
-{
-	uint64_t bw = p->avail_switchover_bandwidth ? p->avail_switchover_bandwidth : s->bandwidth;
-	uint64_t us;
-
-	if (bytes && !bw)
-		return DROVER_POLICY_UNKNOWN_US;
-	us = sat_add(bytes ? sat_mul_div(bytes, US_PER_S, bw) : 0, fixed_us(s));
-	/* Too long to say is not the same as unknown. */
-	return us == DROVER_POLICY_UNKNOWN_US ? us - 1 : us;
-}
-
-uint64_t drover_policy_expected_us(const struct drover_policy_sample *s,
-				   const struct drover_policy_params *p)
-{
-	return expected_for(s, p, sat_add(s->remaining, s->state_bytes));
-}
-
 static const char *text_ms(uint64_t us, char buf[32])
 {
-	if (us == DROVER_POLICY_UNKNOWN_US)
+	if (us == DROVER_ESTIMATE_UNKNOWN)
 		return "unknown";
 	snprintf(buf, 32, "%" PRIu64 ".%" PRIu64 " ms", us / US_PER_MS, us % US_PER_MS / 100);
 	return buf;
@@ -132,17 +104,16 @@ static void why_continue(const struct drover_policy_sample *s,
 			 size_t size)
 {
 	uint64_t limit = sat_mul_div(p->downtime_limit_ms, US_PER_MS, 1);
-	uint64_t least = expected_for(s, p, s->state_bytes);
 	char a[32], b[32];
 
 	if (s->ack_pending && (expected <= limit || !s->remaining))
 		snprintf(why, size, "the destination has not allowed the switchover yet");
-	else if (expected == DROVER_POLICY_UNKNOWN_US)
+	else if (expected == DROVER_ESTIMATE_UNKNOWN)
 		snprintf(why, size, "no bandwidth is known yet");
-	else if (least > limit)
+	else if (s->least_us > limit)
 		snprintf(why, size,
-			 "state and round trips alone take %s, more than downtime-limit %s",
-			 text_ms(least, a), text_ms(limit, b));
+			 "all but the pages takes %s, more than downtime-limit %s",
+			 text_ms(s->least_us, a), text_ms(limit, b));
 	else if (s->stalled_rounds)
 		snprintf(why, size, "expected downtime %s is above downtime-limit %s, "
 			 "no progress for %" PRIu64 " rounds", text_ms(expected, a),
@@ -155,7 +126,7 @@ static void why_continue(const struct drover_policy_sample *s,
 enum drover_action drover_policy_next(struct drover_policy_sample *s,
 				      const struct drover_policy_params *p, char *why, size_t size)
 {
-	uint64_t expected = drover_policy_expected_us(s, p);
+	uint64_t expected = s->expected_us;
 	uint64_t limit = sat_mul_div(p->downtime_limit_ms, US_PER_MS, 1);
 	const char *reached = limit_reached(s, p);
 	enum drover_action act;
@@ -168,7 +139,7 @@ enum drover_action drover_policy_next(struct drover_policy_sample *s,
 			 s->postcopy_requested ? "asked for" : "from the start");
 		return DROVER_ACTION_POSTCOPY;
 	}
-	if (!s->ack_pending && expected != DROVER_POLICY_UNKNOWN_US && expected <= limit) {
+	if (!s->ack_pending && expected != DROVER_ESTIMATE_UNKNOWN && expected <= limit) {
 		snprintf(why, size, "expected downtime %s is within downtime-limit %s",
 			 text_ms(expected, a), text_ms(limit, b));
 		return DROVER_ACTION_SWITCHOVER;

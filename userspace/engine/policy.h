@@ -19,11 +19,6 @@ enum drover_action {
 	DROVER_ACTION_COUNT
 };
 
-/* While the guest is stopped: STATE, DIGEST and COMMIT are each answered. */
-#define DROVER_POLICY_ROUND_TRIPS 3u
-/* Expected downtime when the bandwidth is not known. */
-#define DROVER_POLICY_UNKNOWN_US UINT64_MAX
-
 /**
  * struct drover_policy_sample - what was measured; all zeros is a valid start
  * @remaining: bytes of guest RAM not sent since they were last written
@@ -31,9 +26,8 @@ enum drover_action {
  * @dirty_rate: bytes/s written by the guest, between the last two harvests
  * @round: rounds sent
  * @stalled_rounds: rounds since @remaining was lowest; only told, not acted on
- * @state_bytes: estimate of the device state
- * @rtt_us: round trip on the main channel
- * @fixed_us: what else the guest waits for: pausing, last harvests, digests, resuming
+ * @expected_us: downtime if the guest were stopped now, DROVER_ESTIMATE_UNKNOWN: not known
+ * @least_us: the same if no page remained
  * @elapsed_s: since migrate
  * @guest_paused: it does not run anyway, so slowing it down is no use
  * @ack_pending: switchover-ack is wanted and has not come: neither stop nor postcopy
@@ -51,9 +45,8 @@ struct drover_policy_sample {
 	uint64_t dirty_rate;
 	uint64_t round;
 	uint64_t stalled_rounds;
-	uint64_t state_bytes;
-	uint64_t rtt_us;
-	uint64_t fixed_us;
+	uint64_t expected_us;
+	uint64_t least_us;
 	uint64_t elapsed_s;
 	bool guest_paused;
 	bool ack_pending;
@@ -68,7 +61,6 @@ struct drover_policy_sample {
 /** struct drover_policy_params - what was asked for: options by their names, '-' as '_' */
 struct drover_policy_params {
 	uint64_t downtime_limit_ms;
-	uint64_t avail_switchover_bandwidth;    /* bytes/s, 0: the measured one */
 	uint64_t max_rounds;                    /* 0: no limit */
 	uint64_t total_timeout_s;               /* 0: none */
 	int on_no_converge;                     /* enum drover_opt_on_no_converge */
@@ -78,16 +70,6 @@ struct drover_policy_params {
 	bool throttle_tailslow;
 	unsigned int throttle_trigger;          /* %, dirty rate against bandwidth */
 };
-
-/**
- * drover_policy_expected_us() - downtime if the guest were stopped now
- *
- * Remaining RAM and state at the bandwidth, DROVER_POLICY_ROUND_TRIPS round trips and the
- * fixed parts. Saturates. Return: us, DROVER_POLICY_UNKNOWN_US when there are bytes to send
- * and no bandwidth is known.
- */
-uint64_t drover_policy_expected_us(const struct drover_policy_sample *s,
-				   const struct drover_policy_params *p);
 
 /**
  * drover_policy_next() - what comes next

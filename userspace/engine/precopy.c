@@ -62,12 +62,17 @@ int source_harvest(struct drover_source *s, bool final, struct drover_error *e)
 	return 0;
 }
 
-/* The drain rate: what left this host, not what was put into socket buffers. */
+/*
+ * The drain rate: what arrived, not what was put into socket buffers. One-way nobody
+ * answers, so it is what left this host.
+ */
 static void measure(struct drover_source *s, uint64_t t0, uint64_t drained0)
 {
 	uint64_t now = drover_now_ns(), unsent, sent = source_sent_bytes(s, &unsent);
 	uint64_t drained = sent > unsent ? sent - unsent : 0, rate;
 
+	drover_drain_add(&s->drain, drained > drained0 ? drained - drained0 : 0,
+			 (now - t0) / 1000);
 	/* Short rounds are added up until they say something. */
 	s->rate_ns += now - t0;
 	s->rate_bytes += drained > drained0 ? drained - drained0 : 0;
@@ -163,7 +168,7 @@ static void remember(struct drover_source *s, uint64_t t0, uint64_t sent0)
 		.dirty_bytes = s->dirty_pages * DROVER_PAGE_SIZE,
 		.sent_bytes = source_sent_bytes(s, NULL) - sent0,
 		.dirty_rate = s->dirty_rate,
-		.expected_us = s->expected_us == DROVER_POLICY_UNKNOWN_US ? 0 : s->expected_us,
+		.expected_us = s->expected_us == DROVER_ESTIMATE_UNKNOWN ? 0 : s->expected_us,
 		.stopped = s->stop_ns != 0,
 	};
 	DROVER_LOCK(&s->m->lock);
@@ -187,6 +192,9 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	if (r < 0)
 		return r;
 	r = end_round_on_main(s, s->round, final, e);
+	/* What still lies in buffers would be in the way of the last pages. */
+	if (r >= 0 && !final)
+		r = source_wait_round(s, e);
 	if (r < 0)
 		return r;
 	measure(s, t0, sent > unsent ? sent - unsent : 0);
@@ -194,36 +202,63 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	return 0;
 }
 
-/* Two: a guest that writes nothing punches nothing, and one that is stopped neither. */
-static uint64_t harvests_us(const struct drover_source *s)
+static uint64_t groups_us(const struct drover_source *s, uint64_t groups)
 {
-	uint64_t idle = drover_tracker_idle_ns(s->tracker) / 1000;
-
-	return (s->dirty_rate ? s->harvest_us : idle) + idle;
+	return groups * s->group_ns / 1000;
 }
 
-/* What is left to digest when the guest has stopped: a part here, all of it there. */
-static uint64_t digest_us(const struct drover_source *s)
+static uint64_t all_groups(const struct drover_source *s)
 {
-	uint64_t groups = s->stale_groups;
+	uint64_t groups = 0;
 	unsigned int i;
 
 	for (i = 0; i < s->m->ram->n; i++)
 		if (s->fresh[i])
 			groups += drover_pages(s->m->ram->block[i].size) / DROVER_DIGEST_GROUP;
-	return groups * s->group_ns / 1000;
+	return groups;
 }
 
-static void fill_sample(struct drover_source *s, struct drover_policy_sample *p)
+static void expect_downtime(struct drover_source *s, uint64_t bandwidth,
+			    struct drover_estimate *ret)
+{
+	uint64_t idle = drover_tracker_idle_ns(s->tracker) / 1000;
+	struct drover_estimate_input in = {
+		.drain = s->drain,
+		.bandwidth = bandwidth,
+		.remaining = s->dirty_pages * DROVER_PAGE_SIZE,
+		.dirty_rate = s->was_running ? s->dirty_rate : 0,
+		.since_us = (drover_now_ns() - s->harvest_ns) / 1000,
+		.rtt_us = s->rtt_us,
+		/* A guest that writes nothing punches nothing. */
+		.harvest_us = s->dirty_rate ? s->harvest_us : idle,
+		.idle_us = idle,
+		.digest_us = groups_us(s, s->stale_groups),
+		.compare_us = groups_us(s, all_groups(s)),
+	};
+
+	drover_estimate(&in, ret);
+	s->expected_us = ret->whole;
+	if (ret->whole == DROVER_ESTIMATE_UNKNOWN)
+		return;
+	DROVER_STAT(s->m, expected_downtime, ret->whole / 1000);
+	DROVER_STAT(s->m, expected_downtime_us, ret->whole);
+	DROVER_STAT(s->m, expected_harvest, ret->harvest);
+	DROVER_STAT(s->m, expected_pages, ret->pages);
+	DROVER_STAT(s->m, expected_state, ret->state);
+	DROVER_STAT(s->m, expected_digest, ret->digest);
+	DROVER_STAT(s->m, expected_commit, ret->commit);
+}
+
+static void fill_sample(struct drover_source *s, const struct drover_estimate *est,
+			struct drover_policy_sample *p)
 {
 	memset(p, 0, sizeof(*p));
 	p->remaining = s->dirty_pages * DROVER_PAGE_SIZE;
 	p->bandwidth = s->bandwidth;
 	p->dirty_rate = s->dirty_rate;
 	p->round = s->round;
-	p->state_bytes = s->state_bytes;
-	p->rtt_us = s->rtt_us;
-	p->fixed_us = harvests_us(s) + digest_us(s);
+	p->expected_us = est->whole;
+	p->least_us = est->least;
 	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
 	p->throttle_percent = s->throttle;
 	p->can_throttle = s->m->config.auto_converge &&
@@ -245,7 +280,6 @@ static void fill_params(struct drover_source *s, const struct drover_runtime *rt
 
 	memset(p, 0, sizeof(*p));
 	p->downtime_limit_ms = rt->downtime_limit;
-	p->avail_switchover_bandwidth = rt->avail_switchover_bandwidth;
 	p->max_rounds = rt->max_rounds;
 	p->total_timeout_s = rt->total_timeout;
 	p->on_no_converge = rt->on_no_converge;
@@ -262,18 +296,15 @@ static int decide(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_policy_params params;
 	struct drover_policy_sample sample;
+	struct drover_estimate est;
 	struct drover_runtime rt;
 	enum drover_action act;
 	char why[256] = "";
 
 	drover_runtime_get(s->m, &rt);
-	fill_sample(s, &sample);
+	expect_downtime(s, rt.avail_switchover_bandwidth, &est);
+	fill_sample(s, &est, &sample);
 	fill_params(s, &rt, &params);
-	s->expected_us = drover_policy_expected_us(&sample, &params);
-	if (s->expected_us != DROVER_POLICY_UNKNOWN_US) {
-		DROVER_STAT(s->m, expected_downtime, s->expected_us / 1000);
-		DROVER_STAT(s->m, expected_downtime_us, s->expected_us);
-	}
 	act = drover_policy_next(&sample, &params, why, sizeof(why));
 	s->high_rounds = sample.high_rounds;
 	drover_debug(s->m->log, "round %u: %s", s->round, why);

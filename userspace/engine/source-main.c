@@ -102,6 +102,7 @@ static int peer_failed(struct drover_source *s, size_t len, struct drover_error 
 static int handle(struct drover_source *s, const struct drover_frame *f, struct drover_error *e)
 {
 	struct drover_msg_ping ping;
+	struct drover_msg_round round;
 	int r;
 
 	switch (f->type) {
@@ -115,6 +116,14 @@ static int handle(struct drover_source *s, const struct drover_frame *f, struct 
 			s->pong_ns = drover_now_ns();
 		return 0;
 	case DROVER_MSG_ROUND_ACK:
+		r = drover_round_ack_decode(s->main->body, f->body_len, &round, e);
+		if (r < 0)
+			return drover_link_bad(s->main, e), r;
+		if (round.round > s->round)
+			return drover_err(e, -EBADMSG,
+					  "channel main: ROUND_ACK(%u) in round %u", round.round,
+					  s->round);
+		s->acked_round = round.round;
 		drover_progress(s->m, drover_now_ns());
 		return 0;
 	case DROVER_MSG_SWITCHOVER_ACK:
@@ -164,6 +173,28 @@ int source_poll(struct drover_source *s, struct drover_error *e)
 					  s->main->info->name);
 	}
 	return r < 0 ? drover_err(e, r, "channel main: %s", drover_strerror(r)) : 0;
+}
+
+int source_wait_round(struct drover_source *s, struct drover_error *e)
+{
+	uint64_t before = UINT64_MAX, unsent;
+	struct drover_frame f;
+	int r = 0;
+
+	while (!s->one_way && s->acked_round < s->round && r >= 0) {
+		r = receive(s, drover_deadline_ms(50), &f, e);
+		if (r == 1)
+			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
+					  s->main->info->name);
+		source_sent_bytes(s, &unsent);
+		if (unsent < before)
+			drover_progress(s->m, drover_now_ns());
+		before = unsent;
+		source_tick(s);
+		if (r >= 0)
+			r = drover_check_stall(s->m, e);
+	}
+	return r;
 }
 
 int source_why(struct drover_source *s, const struct drover_error *channel, struct drover_error *e)

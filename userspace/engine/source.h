@@ -15,6 +15,7 @@
  * settle.c     OWNER_QUERY until somebody knows
  */
 #include "base/zero.h"
+#include "engine/estimate.h"
 #include "engine/internal.h"
 #include "engine/hostlimit.h"
 #include "engine/limit.h"
@@ -113,10 +114,12 @@ struct drover_source {
 	uint64_t harvest_ns;    /* when */
 	uint64_t harvest_us;    /* how long it took */
 	uint64_t dirty_rate;    /* bytes/s */
+	uint32_t acked_round;   /* the destination has placed it and all before */
+	struct drover_drain drain;      /* how long rounds took */
 	uint64_t bandwidth;     /* bytes/s drained, 0: not known yet */
 	uint64_t rate_ns, rate_bytes;   /* measured and not yet in it */
 	uint64_t rtt_us;
-	uint64_t state_bytes;   /* of the last save, for the estimate */
+	uint64_t state_bytes;   /* of the save */
 	unsigned int throttle;
 	unsigned int high_rounds;       /* the policy's memory */
 	uint64_t lowest;        /* bytes: the least that remained, and after which round */
@@ -126,7 +129,7 @@ struct drover_source {
 	uint64_t pong_ns;
 	uint64_t stop_ns;       /* guest stopped */
 	uint64_t lap_ns;        /* where the last part of the downtime ended */
-	uint64_t expected_us;
+	uint64_t expected_us;   /* DROVER_ESTIMATE_UNKNOWN: nobody knows */
 };
 
 /* source-hello.c */
@@ -139,6 +142,8 @@ int source_why(struct drover_source *s, const struct drover_error *channel, stru
 /* Wait for a message of this type; its body is s->main->body, its length *ret_len. */
 int source_wait(struct drover_source *s, enum drover_msg_type type, size_t *ret_len,
 		struct drover_error *e);
+/* Until the destination has placed all rounds that were sent. */
+int source_wait_round(struct drover_source *s, struct drover_error *e);
 int source_ping(struct drover_source *s, struct drover_error *e);
 int source_measure_rtt(struct drover_source *s, struct drover_error *e);
 void source_tick(struct drover_source *s);
