@@ -12,24 +12,18 @@ from drover import DROVERCTL, Tap, brief, finish, good, listen, start  # noqa: E
 tap = Tap()
 # Not built in: value that asks for it, and what must go with it.
 NOT_BUILT_IN = {
-    "tls-creds": "tls0", "xbzrle": True, "x-colo": True, "postcopy-ram": True,
-    "postcopy-preempt": True, "postcopy-blocktime": True, "background-snapshot": True,
+    "tls-creds": "tls0", "xbzrle": True, "x-colo": True, "background-snapshot": True,
     "mapped-ram": True, "direct-io": True, "dirty-bitmaps": True, "late-block-activate": True,
-    "rdma-pin-all": True, "dirty-limit": True, "mode": "cpr-reboot", "release-ram": True,
+    "rdma-pin-all": True, "dirty-limit": True, "mode": "cpr-reboot",
     "multifd-compression": "zstd", "tracker": "kmod", "fault-handler": "kmod",
-    "on-no-converge": "postcopy", "max-postcopy-bandwidth": 1, "xbzrle-cache-size": 8192,
-    "postcopy-from-start": True, "multifd-zlib-level": 5, "x-rdma-chunk-size": 2 << 20,
+    "xbzrle-cache-size": 8192, "multifd-zlib-level": 5, "x-rdma-chunk-size": 2 << 20,
     "announce-rounds": 3,
 }
-COMPANIONS = {
-    "x-colo": {"return-path": True}, "postcopy-preempt": {"postcopy-ram": True},
-    "postcopy-from-start": {"postcopy-ram": True},
-}
-DEST_ONLY = {"postcopy-blocktime", "late-block-activate", "fault-handler", "announce-rounds"}
-# kmod is there where its device is.
+COMPANIONS = {"x-colo": {"return-path": True}}
+DEST_ONLY = {"late-block-activate", "fault-handler", "announce-rounds"}
+# kmod is there where its device is; but a simulated guest's RAM is no region of it.
 if os.path.exists("/dev/drover"):
-    for name in ("tracker", "fault-handler"):
-        del NOT_BUILT_IN[name]
+    del NOT_BUILT_IN["tracker"]
 
 
 def ram(world):

@@ -70,7 +70,7 @@ def options():
     check("options: unknown", ctl("options", "nope"), 2, err="nope")
     r = ctl("options", "--json")
     names = [o["name"] for o in json.loads(r[1])]
-    tap.ok(len(names) == len(set(names)) == 63, f"options --json: {len(names)} options")
+    tap.ok(len(names) == len(set(names)) == 64, f"options --json: {len(names)} options")
     top = [o for o in json.loads(r[1]) if o["name"] == "max-bandwidth"][0]
     tap.ok(match({"max": 18446744073709551615, "default": 134217728, "unit": "bytes/s"}, top),
            "exact integers", top)
@@ -132,7 +132,7 @@ def completion():
     tap.ok({"--goal", "--explain", "--wait"} <= set(offers("droverctl", "migrate")), "options")
     got = offers("droverctl", "migrate", "--goal")
     tap.ok(got == ["fast", "gentle", "bounded-downtime=", "finish-by="], "goals", got)
-    tap.ok(len(offers("droverctl", "set")) == 63, "names of settings")
+    tap.ok(len(offers("droverctl", "set")) == 64, "names of settings")
 
 
 def settings(s):
@@ -190,8 +190,8 @@ def migration(world, a, b):
     if not os.path.exists("/dev/drover"):
         check("monitor without the module", ctl("monitor"), 1, err="modprobe drover")
     check("bad --set", ctl("migrate", "tcp:127.0.0.1:1", "--set", "nope=1", socket=a), 2)
-    check("refused by the daemon", ctl("migrate", "tcp:127.0.0.1:1", "--set", "postcopy-ram=on",
-                                       socket=a), 1, err="postcopy-ram")
+    check("refused by the daemon", ctl("migrate", "tcp:127.0.0.1:1", "--set", "rdma-pin-all=on",
+                                       socket=a), 1, err="rdma-pin-all")
     uri = "unix:" + world.dir + "/w"
     check("incoming", ctl("incoming", uri, socket=b), 0)
     tap.ok(eventually(b, "(?s)inmigrate.*listening"), "status of a destination")

@@ -324,6 +324,7 @@ static const struct {
 	{ "[" MAIN "]", true, 0, "" },
 	{ "[" DATA("a") "," MAIN "," DATA("b") "," POST "]", false, 0, "" },
 	{ "[" MAIN "," DATA("a") "," POST "]", true, 0, "" },
+	{ "[" MAIN "," POST "," POST "]", false, 0, "" },
 	{ "[]", false, -EINVAL, "need either 'uri' or 'channels' argument" },
 	{ "{}", false, -EINVAL, "Invalid parameter type for 'channels', expected: array" },
 	{ "null", false, -EINVAL, "Invalid parameter type for 'channels', expected: array" },
@@ -331,7 +332,6 @@ static const struct {
 	{ "[" CPR "]", false, -EINVAL, "Channel list has no main entry" },
 	{ "[" DATA("a") "]", true, -EINVAL, "Channel list has no main entry" },
 	{ "[" MAIN "," MAIN "]", false, -EINVAL, "Channel list has more than one main entry" },
-	{ "[" MAIN "," POST "," POST "]", false, -EINVAL, "more than one postcopy entry" },
 	{ "[" MAIN "," CPR "," CPR "]", false, -EINVAL, "more than one cpr entry" },
 	{ "[" MAIN "," CPR "]", false, -EOPNOTSUPP, "'cpr'" },
 	{ "[" MAIN "," CPR "]", true, -EINVAL, "must have only one entry" },
@@ -346,6 +346,8 @@ static const struct {
 	{ "[" MAIN ",{'channel-type':'data','addr':{'transport':'exec','args':['x']}}]", false,
 	  -EINVAL, "many connections" },
 };
+
+#define TWO_POST 4u
 
 static void test_lists(void)
 {
@@ -366,17 +368,24 @@ static void test_lists(void)
 			tap_ok(drover_channel_list_main(&l) == &l.entry[1].addr &&
 			       drover_channel_list_data(&l, 0) == &l.entry[0].addr &&
 			       drover_channel_list_data(&l, 1) == &l.entry[2].addr &&
-			       drover_channel_list_data(&l, 2) == &l.entry[0].addr,
+			       drover_channel_list_data(&l, 2) == &l.entry[0].addr &&
+			       drover_channel_list_postcopy(&l, 5) == &l.entry[3].addr,
 			       "data channels go round robin over their entries");
 			tap_ok(!drover_channel_list_copy(&l, &copy) && copy.n == 4 &&
 			       !strcmp(copy.entry[2].addr.u.inet.host, "b"), "a list is copied");
 			drover_channel_list_deinit(&copy);
 		}
+		if (i == TWO_POST)
+			tap_ok(drover_channel_list_postcopy(&l, 0) == &l.entry[1].addr &&
+			       drover_channel_list_postcopy(&l, 3) == &l.entry[2].addr &&
+			       drover_channel_list_data(&l, 1) == &l.entry[0].addr,
+			       "and so do those of postcopy");
 		if (!r)
 			drover_channel_list_deinit(&l);
 	}
 	tap_ok(!drover_channel_list_from_uri("unix:x", &l, &e) && l.n == 1 &&
-	       drover_channel_list_data(&l, 7) == drover_channel_list_main(&l),
+	       drover_channel_list_data(&l, 7) == drover_channel_list_main(&l) &&
+	       drover_channel_list_postcopy(&l, 1) == drover_channel_list_main(&l),
 	       "without data entries main's address serves all");
 	drover_channel_list_deinit(&l);
 	drover_err_clear(&e);

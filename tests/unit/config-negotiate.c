@@ -9,7 +9,7 @@
 
 static const struct drover_have have_all = {
 	true, true, true, true, true, true, true, true, true, true,
-	true, true, true, true, true, true, true, true, true,
+	true, true, true, true, true, true, true, true, true, true, true,
 };
 
 struct answer {
@@ -153,7 +153,7 @@ static void refusals(void)
 	lacking.mapped_ram = false;
 	a = ask("{}", "{\"postcopy-ram\": true, \"validate-uuid\": true}", &lacking);
 	tap_ok(a.r == 1 && json_object_array_length(a.refusals) == 1 &&
-	       refuses(&a, 0, "postcopy-ram", "postcopy is not built in"),
+	       refuses(&a, 0, "postcopy-ram", "no fault handler"),
 	       "what this host lacks is refused by name");
 	answer_end(&a);
 

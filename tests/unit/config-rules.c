@@ -14,7 +14,7 @@
 
 static const struct drover_have have_all = {
 	true, true, true, true, true, true, true, true, true, true,
-	true, true, true, true, true, true, true, true, true,
+	true, true, true, true, true, true, true, true, true, true, true,
 };
 
 /* The phase's check, by the function that others call for it where there is one. */

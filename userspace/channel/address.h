@@ -98,7 +98,7 @@ enum drover_channel_type {
 
 const char *drover_channel_type_name(enum drover_channel_type t);
 
-#define DROVER_CHANNELS_MAX 257u /* main, 255 data, one postcopy */
+#define DROVER_CHANNELS_MAX 272u /* main, 255 data, 16 postcopy */
 
 /** struct drover_channel_list - the `channels` argument: validated, exactly one main */
 struct drover_channel_list {
@@ -128,5 +128,8 @@ const struct drover_address *drover_channel_list_main(const struct drover_channe
 /* Address of data channel @index: explicit data entries round-robin, else main's. */
 const struct drover_address *drover_channel_list_data(const struct drover_channel_list *l,
 						      unsigned int index);
+/* Of postcopy channel @index likewise. */
+const struct drover_address *drover_channel_list_postcopy(const struct drover_channel_list *l,
+							  unsigned int index);
 
 #endif

@@ -86,12 +86,25 @@ const struct drover_address *drover_channel_list_main(const struct drover_channe
 	return nth(l, DROVER_CHANNEL_MAIN, 0);
 }
 
+/* Entries of this type round-robin, else main. */
+static const struct drover_address *pick(const struct drover_channel_list *l,
+					 enum drover_channel_type type, unsigned int index)
+{
+	unsigned int n = count(l, type);
+
+	return n ? nth(l, type, index % n) : drover_channel_list_main(l);
+}
+
 const struct drover_address *drover_channel_list_data(const struct drover_channel_list *l,
 						      unsigned int index)
 {
-	unsigned int n = count(l, DROVER_CHANNEL_DATA);
+	return pick(l, DROVER_CHANNEL_DATA, index);
+}
 
-	return n ? nth(l, DROVER_CHANNEL_DATA, index % n) : drover_channel_list_main(l);
+const struct drover_address *drover_channel_list_postcopy(const struct drover_channel_list *l,
+							  unsigned int index)
+{
+	return pick(l, DROVER_CHANNEL_POSTCOPY, index);
 }
 
 /* ---- parse ---- */
@@ -155,7 +168,8 @@ static int check(const struct drover_channel_list *l, bool incoming, struct drov
 	unsigned int t, i;
 
 	for (t = 0; t < DROVER_CHANNEL_TYPE_COUNT; t++)
-		if (t != DROVER_CHANNEL_DATA && count(l, (enum drover_channel_type)t) > 1)
+		if (t != DROVER_CHANNEL_DATA && t != DROVER_CHANNEL_POSTCOPY &&
+		    count(l, (enum drover_channel_type)t) > 1)
 			return drover_err(e, -EINVAL, "Channel list has more than one %s entry",
 					  type_names[t]);
 	if (!drover_channel_list_main(l))

@@ -79,7 +79,7 @@ int drover_config_runtime_only(const struct drover_config *running,
 struct drover_have {
 	bool postcopy, tls, zlib, zstd, xbzrle, rdma, throttle, dirty_limit, colo, cpr,
 		background_snapshot, mapped_ram, direct_io, block_devices, announce, release_ram,
-		kmod, affinity, qatzip;
+		kmod, affinity, qatzip, fault_kmod, fault_userfaultfd;
 };
 /*
  * First the rules that QEMU checks at migrate only (rules.def, phase START): -EINVAL. Then

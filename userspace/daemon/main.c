@@ -123,7 +123,7 @@ static int parse_command_line(int argc, char **argv, struct droverd_opts *o)
 	return -1;
 }
 
-/* A channel takes several descriptors, and there may be 257 of them. */
+/* A channel takes several descriptors, and there may be 272 of them. */
 static void raise_fd_limit(void)
 {
 	struct rlimit rl;

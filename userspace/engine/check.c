@@ -11,6 +11,7 @@
 
 #include "dev/kmod.h"
 #include "engine/internal.h"
+#include "fault/fault.h"
 
 static bool kmod_here(void)
 {
@@ -23,9 +24,36 @@ static bool kmod_here(void)
 	return true;
 }
 
-void drover_engine_have(struct drover_guest *g, struct drover_have *ret)
+static bool handler_here(const struct drover_fault_source *src, const char *name)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	char report[DROVER_FAULT_REPORT_MAX];
+
+	return drover_fault_select(src, name, report, &e);
+}
+
+/* The source of a postcopy only sends what is asked for; faults happen at the destination. */
+static void have_postcopy(struct drover_guest *g, bool source, struct drover_have *ret)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_fault_source src;
+
+	if (!g->ops->fault_source)
+		return;
+	if (source) {
+		ret->postcopy = true;
+	} else if (g->ops->fault_source(g, &src, &e) >= 0) {
+		ret->fault_kmod = handler_here(&src, "kmod");
+		ret->fault_userfaultfd = handler_here(&src, "userfaultfd");
+		ret->postcopy = ret->fault_kmod || ret->fault_userfaultfd;
+	}
+	ret->release_ram = ret->postcopy;
+}
+
+void drover_engine_have(struct drover_guest *g, bool source, struct drover_have *ret)
 {
 	memset(ret, 0, sizeof(*ret));
+	have_postcopy(g, source, ret);
 	ret->throttle = g->ops->traits(g)->can_throttle;
 	ret->affinity = true;
 	ret->kmod = kmod_here();
@@ -92,8 +120,10 @@ int drover_migration_check_transport(const struct drover_migration_params *p,
 		r = check_address(&p->channels->entry[i].addr, p->config, e);
 		if (r < 0)
 			return r;
-		if (p->channels->entry[i].type == DROVER_CHANNEL_POSTCOPY)
-			return drover_err(e, -EOPNOTSUPP, "channel postcopy: postcopy is not built in");
+		/* The destination may be told by the source that it will need it. */
+		if (p->channels->entry[i].type == DROVER_CHANNEL_POSTCOPY &&
+		    p->side == DROVER_SIDE_SOURCE && !p->config->postcopy_preempt)
+			return drover_err(e, -EINVAL, "channel postcopy: postcopy-preempt is off");
 	}
 	return 0;
 }
@@ -128,6 +158,6 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 	r = check_shared(p, e);
 	if (r < 0)
 		return r;
-	drover_engine_have(p->guest, &have);
+	drover_engine_have(p->guest, p->side == DROVER_SIDE_SOURCE, &have);
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }

@@ -2,11 +2,13 @@
 #ifndef DROVER_ENGINE_CHECK_H
 #define DROVER_ENGINE_CHECK_H
 
+#include <stdbool.h>
+
 #include "config/config.h"
 
 struct drover_guest;
 
-/* What this build and this guest link can do; what options need is the config's table. */
-void drover_engine_have(struct drover_guest *g, struct drover_have *ret);
+/* What this build, host and guest link can do on this side; what options need is the config's table. */
+void drover_engine_have(struct drover_guest *g, bool source, struct drover_have *ret);
 
 #endif

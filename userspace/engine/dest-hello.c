@@ -116,7 +116,7 @@ static int match_config(struct session *x, const struct drover_msg_hello *h,
 	r = drover_json_parse(h->config, h->config_len, DROVER_BODY_MAX, &theirs, e);
 	if (r < 0)
 		return drover_err_prefix(e, "HELLO: config: "), r;
-	drover_engine_have(x->m->guest, &have);
+	drover_engine_have(x->m->guest, false, &have);
 	r = drover_config_negotiate(&x->m->config, &x->m->present, theirs, &have, ret, &list, e);
 	json_object_put(theirs);
 	if (r == 1) {
