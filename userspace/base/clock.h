@@ -17,6 +17,15 @@ static inline uint64_t drover_now_ns(void)
 	return (uint64_t)ts.tv_sec * DROVER_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* Microseconds since the epoch, as QMP's timestamps have them. */
+static inline uint64_t drover_realtime_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 /* Deadline @ms from now; 0 ms means none. */
 static inline uint64_t drover_deadline_ms(uint64_t ms)
 {

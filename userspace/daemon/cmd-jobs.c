@@ -10,9 +10,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "daemon/daemon.h"
 #include "daemon/job-status.h"
@@ -75,14 +75,6 @@ static void tell(struct job *j, enum job_status status, uint64_t realtime_us)
 	json_object_put(data);
 }
 
-static uint64_t realtime_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 void job_tell_state(struct droverd *d, const struct queued_event *qe)
 {
 	if (qe->ev.type == DROVER_EVENT_STATE && d->job && d->job->id == qe->job)
@@ -91,7 +83,7 @@ void job_tell_state(struct droverd *d, const struct queued_event *qe)
 
 void job_dismiss(struct job *j)
 {
-	uint64_t now = realtime_us();
+	uint64_t now = drover_realtime_us();
 
 	/* Its last changes may still be queued: whoever follows them must see the end. */
 	tell(j, job_running(j) ? JOB_ABORTING : JOB_CONCLUDED, now);

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/err.h"
 
 int event_queue_init(struct event_queue *q, struct drover_error *e)
@@ -44,12 +44,10 @@ static struct queued_event *copy_event(const struct drover_event *ev, uint64_t j
 				       bool migration_events)
 {
 	struct queued_event *qe = calloc(1, sizeof(*qe));
-	struct timespec ts;
 
 	if (!qe)
 		return NULL;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	qe->realtime_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	qe->realtime_us = drover_realtime_us();
 	qe->ev = *ev;
 	qe->job = job;
 	qe->migration_events = migration_events;
