@@ -161,6 +161,16 @@ int drover_config_runtime_only(const struct drover_config *running,
 	return 0;
 }
 
+int drover_config_take_runtime(const struct drover_config *src, struct drover_config *dst)
+{
+	int r = 0;
+
+	for_each_option(o)
+		if (!r && o->flags & DROVER_OPTION_RUNTIME)
+			r = drover_value_copy(o, src, dst);
+	return r;
+}
+
 void drover_config_differs(const struct drover_config *c, struct drover_presence *ret)
 {
 	struct drover_presence present = { { 0 } };

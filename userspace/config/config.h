@@ -108,6 +108,11 @@ int drover_config_negotiate(const struct drover_config *mine, const struct drove
 			    struct json_object *theirs, const struct drover_have *have,
 			    struct drover_config *ret, struct json_object **ret_refusals,
 			    struct drover_error *e);
+/*
+ * @dst takes @src's values of RUNTIME options: what was changed since @dst was made. -ENOMEM
+ * leaves @dst half changed.
+ */
+int drover_config_take_runtime(const struct drover_config *src, struct drover_config *dst);
 /* Members of @c that differ from the default (what counts as given without `config`). */
 void drover_config_differs(const struct drover_config *c, struct drover_presence *ret);
 

@@ -240,6 +240,12 @@ static int adopt_config(struct session *x, struct drover_config *cfg)
 
 	if (r < 0)
 		return r;
+	/* What was set while it listened holds on. */
+	r = drover_config_take_runtime(&m->live, &live);
+	if (r < 0) {
+		drover_config_deinit(&live);
+		return r;
+	}
 	drover_config_deinit(&m->config);
 	drover_config_deinit(&m->live);
 	m->config = *cfg;
