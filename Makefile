@@ -23,7 +23,7 @@ PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
 
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
-	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev
+	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
 DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1 sparse
@@ -32,6 +32,10 @@ DEPS_VM_DEBUG := flex bison bc xz-utils libelf-dev libssl-dev
 PKGS := liburing json-c libxxhash
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+# droverd alone asks for network interfaces.
+PKGS_daemon := libnl-route-3.0
+CFLAGS_daemon = $(eval CFLAGS_daemon := $(shell pkg-config --cflags $(PKGS_daemon)))$(CFLAGS_daemon)
+LIBS_daemon = $(eval LIBS_daemon := $(shell pkg-config --libs $(PKGS_daemon)))$(LIBS_daemon)
 # droverctl alone listens to the kernel module's events.
 PKGS_ctl := libnl-genl-3.0
 CFLAGS_ctl = $(eval CFLAGS_ctl := $(shell pkg-config --cflags $(PKGS_ctl)))$(CFLAGS_ctl)
@@ -151,7 +155,8 @@ $(B)/tests/unit/$(1): tests/unit/$(1).c $(B)/.flags $(call archives,$(call upto,
 	$$(call say,TEST,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $$(ALL_CFLAGS) -Itests/unit $$(ALL_LDFLAGS) -MMD -MP -o $$@ $$< \
-		$(call linkset,$(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))) $$(ALL_LIBS)
+		$(call linkset,$(call archives,$(call upto,$(firstword $(subst -, ,$(1)))))) $$(ALL_LIBS) \
+		$$(LIBS_$(firstword $(subst -, ,$(1))))
 endef
 $(foreach t,$(UNIT_SRCS:tests/unit/%.c=%),$(eval $(call unit_rules,$(t))))
 

@@ -18,6 +18,7 @@ static const struct {
 
 static const char *const types[] = {
 	[QMP_STR] = "string",
+	[QMP_INT] = "integer",
 	[QMP_BOOL] = "boolean",
 	[QMP_OBJECT] = "object",
 	[QMP_ARRAY] = "array",

@@ -133,6 +133,7 @@ static struct drover_migration_params make_params(const struct droverd *d,
 		.guest = d->guest,
 		.channels = rq->channels,
 		.fd = rq->fd,
+		.announce = d->announcer.n > 0,
 		.log = &d->log,
 	};
 }

@@ -206,10 +206,12 @@ int droverd_init(struct droverd *d, const struct droverd_opts *opts, struct drov
 	d->opts = *opts;
 	d->log.fn = log_line;
 	d->log.level = opts->verbose ? DROVER_LOG_DEBUG : DROVER_LOG_WARNING;
-	d->loop.epfd = d->signal_fd = d->events.fd = d->server.fd = -EBADF;
+	d->loop.epfd = d->signal_fd = d->events.fd = d->server.fd = d->announcer.fd = -EBADF;
 	r = open_loop(d, e);
 	if (r >= 0)
 		r = load_settings(d, e);
+	if (r >= 0)
+		r = announce_open(d, e);
 	if (r >= 0)
 		r = open_guest(d, e);
 	/* The socket comes last: who can connect finds everything in place. */
@@ -237,6 +239,7 @@ void droverd_deinit(struct droverd *d)
 		events_ready(d, 0);     /* what the end of the migration had to tell */
 	if (d->server.fd >= 0)
 		qmp_server_close(&d->server);
+	announce_close(d);
 	loop_remove(&d->guest_src);
 	if (d->guest)
 		d->guest = drover_guest_free(d->guest);

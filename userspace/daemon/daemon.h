@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/announce.h"
 #include "daemon/event-queue.h"
 #include "daemon/fds.h"
 #include "daemon/job-status.h"
@@ -20,6 +21,7 @@
  * @guest: LINK
  * @config: file of a JSON object applied to the stored settings, or NULL
  * @host_limit: file of the rate that the host's migrations share; need not exist
+ * @announce_if: --announce-if, @nannounce_if of them
  * @verbose: log debug messages, too
  */
 struct droverd_opts {
@@ -27,6 +29,8 @@ struct droverd_opts {
 	const char *guest;
 	const char *config;
 	const char *host_limit;
+	const char *announce_if[ANNOUNCE_IFS_MAX];
+	unsigned int nannounce_if;
 	bool verbose;
 };
 
@@ -64,6 +68,7 @@ struct job {
  * @settings: the stored config (migrate without `config` takes a copy)
  * @fds: descriptors inherited at start-up
  * @events: from migration threads to the main thread
+ * @announcer: tells the network where the guest is
  * @guest_src: the guest link's watch_fd
  * @job: NULL before the first migration
  * @jobs: how many there were
@@ -88,6 +93,7 @@ struct droverd {
 	bool has_settings;
 	struct fd_table fds;
 	struct event_queue events;
+	struct announcer announcer;
 	struct loop_source events_src, guest_src, signal_src;
 	int signal_fd;
 	struct job *job;

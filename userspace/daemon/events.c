@@ -108,10 +108,15 @@ static void log_event(struct droverd *d, const struct queued_event *qe)
 			    qe->ev.owned ? "runs here" : "was handed over");
 }
 
-static void maybe_check_guest(struct droverd *d, const struct queued_event *qe)
+/* The guest begins to run here after its move, or runs here no more. */
+static void maybe_moved(struct droverd *d, const struct queued_event *qe)
 {
-	if (qe->ev.type == DROVER_EVENT_RESUME && d->job && d->job->side == DROVER_SIDE_DEST)
-		guest_check_begin(d);
+	if (qe->ev.type == DROVER_EVENT_STOP)
+		announce_left(d);
+	if (qe->ev.type != DROVER_EVENT_RESUME || !d->job || d->job->side != DROVER_SIDE_DEST)
+		return;
+	guest_check_begin(d);
+	announce_arrived(d);
 }
 
 /* A destination that was told to end with its migration's failure. */
@@ -152,7 +157,7 @@ void events_ready(void *opaque, uint32_t events)
 		log_event(d, qe);
 		emit(d, qe);
 		job_tell_state(d, qe);
-		maybe_check_guest(d, qe);
+		maybe_moved(d, qe);
 		maybe_exit_on_error(d, qe);
 		free(qe);
 	}

@@ -15,7 +15,8 @@
 enum { EXIT_USAGE = 2 };
 
 /* Below any character, so that no option can be mistaken for a short one. */
-enum option_id { OPT_QMP = 1, OPT_GUEST, OPT_CONFIG, OPT_HOST_LIMIT, OPT_TLS, OPT_VERBOSE, OPT_VERSION, OPT_HELP };
+enum option_id { OPT_QMP = 1, OPT_GUEST, OPT_CONFIG, OPT_HOST_LIMIT, OPT_ANNOUNCE_IF, OPT_TLS,
+		 OPT_VERBOSE, OPT_VERSION, OPT_HELP };
 
 static const struct {
 	enum option_id id;
@@ -29,6 +30,8 @@ static const struct {
 	{ OPT_CONFIG, "config", "FILE", "JSON object applied to the stored settings" },
 	{ OPT_HOST_LIMIT, "host-limit", "FILE",
 	  "rate that all migrations of the host share (" DROVER_HOSTLIMIT_PATH ")" },
+	{ OPT_ANNOUNCE_IF, "announce-if", "NAME[,mac=MAC][,ip=IPV4]...",
+	  "interface on which a guest that arrives is announced; repeatable" },
 	{ OPT_TLS, "tls-creds-dir", "DIR", "certificates and keys (not built in)" },
 	{ OPT_VERBOSE, "verbose", NULL, "say on stderr what happens" },
 	{ OPT_VERSION, "version", NULL, "print the version and exit" },
@@ -85,6 +88,11 @@ static int take_option(int id, struct droverd_opts *o)
 		return -1;
 	case OPT_HOST_LIMIT:
 		o->host_limit = optarg;
+		return -1;
+	case OPT_ANNOUNCE_IF:
+		if (o->nannounce_if == ANNOUNCE_IFS_MAX)
+			return bad_usage("--announce-if: given too often");
+		o->announce_if[o->nannounce_if++] = optarg;
 		return -1;
 	case OPT_VERBOSE:
 		o->verbose = true;

@@ -25,6 +25,7 @@ static const struct {
 	enum json_type json;
 } types[] = {
 	[QMP_STR] = { "string", json_type_string },
+	[QMP_INT] = { "integer", json_type_int },
 	[QMP_BOOL] = { "boolean", json_type_boolean },
 	[QMP_OBJECT] = { "object", json_type_object },
 	[QMP_ARRAY] = { "array", json_type_array },

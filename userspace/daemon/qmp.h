@@ -26,7 +26,7 @@ enum qmp_class {
 	QMP_CLASS_COUNT
 };
 
-enum qmp_type { QMP_STR, QMP_BOOL, QMP_OBJECT, QMP_ARRAY };
+enum qmp_type { QMP_STR, QMP_INT, QMP_BOOL, QMP_OBJECT, QMP_ARRAY };
 
 struct qmp_arg {
 	const char *name;
@@ -35,7 +35,7 @@ struct qmp_arg {
 	const char *doc;
 };
 
-#define QMP_ARGS_MAX 5
+#define QMP_ARGS_MAX 6
 
 /* struct qmp_command flags */
 #define QMP_OOB      (1u << 0) /* may be sent by exec-oob */

@@ -37,6 +37,7 @@ static const struct {
 
 static const char *const argument_types[] = {
 	[QMP_STR] = "str",
+	[QMP_INT] = "int",
 	[QMP_BOOL] = "bool",
 	[QMP_OBJECT] = "any",
 	[QMP_ARRAY] = "[any]",

@@ -159,5 +159,6 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 	if (r < 0)
 		return r;
 	drover_engine_have(p->guest, p->side == DROVER_SIDE_SOURCE, &have);
+	have.announce = p->announce;
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }

@@ -117,6 +117,7 @@ static int match_config(struct session *x, const struct drover_msg_hello *h,
 	if (r < 0)
 		return drover_err_prefix(e, "HELLO: config: "), r;
 	drover_engine_have(x->m->guest, false, &have);
+	have.announce = x->m->announce;
 	r = drover_config_negotiate(&x->m->config, &x->m->present, theirs, &have, ret, &list, e);
 	json_object_put(theirs);
 	if (r == 1) {

@@ -40,7 +40,7 @@ struct drover_migration {
 	struct drover_guest *guest;
 	const struct drover_ram *ram;
 	int fd;
-	bool settle;
+	bool settle, announce;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
 	const struct drover_log *log;

@@ -193,6 +193,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->guest = p->guest;
 	m->ram = p->guest->ops->ram(p->guest);
 	m->settle = p->settle;
+	m->announce = p->announce;
 	m->event = p->event;
 	m->opaque = p->opaque;
 	m->log = p->log;

@@ -61,6 +61,7 @@ struct drover_event {
  *	(guest ops ledger_get()), the config is in it; listens on @channels
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
+ * @announce: the caller announces the guest's addresses when it has arrived
  * @event: called from the migration's threads; must not call back into the handle
  * @log: for debug messages; outlives the handle
  */
@@ -74,6 +75,7 @@ struct drover_migration_params {
 	bool settle;
 	bool postcopy;
 	const char *host_limit;
+	bool announce;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
 	const struct drover_log *log;
