@@ -74,10 +74,13 @@ static int cmd_gate(struct file *file, void *arg)
 	struct drover_gate *a = arg;
 	int ret = 0;
 
-	if (a->flags & ~DROVER_GATE_CLOSED)
+	if (a->flags & ~(DROVER_GATE_CLOSED | DROVER_GATE_FRESH))
 		return -EINVAL;
 	if (mutex_lock_interruptible(&r->state))
 		return -EINTR;
+	/* Who has seen a bit of before is waited for like who has seen the gate open. */
+	if (a->flags & DROVER_GATE_FRESH)
+		bitmap_zero(r->received, r->npages);
 	if (a->flags & DROVER_GATE_CLOSED) {
 		ret = shut(r);
 	} else {

@@ -62,7 +62,7 @@ static int cmd_caps(struct file *file, void *arg)
 	if (a->flags || a->reserved)
 		return -EINVAL;
 	a->features = drover_attach_features();
-	a->features |= DROVER_CAP_REGION | DROVER_CAP_NAMED;
+	a->features |= DROVER_CAP_REGION | DROVER_CAP_NAMED | DROVER_CAP_FRESH;
 #ifdef DROVER_DEBUG
 	a->features |= DROVER_CAP_DEBUG;
 #endif

@@ -24,7 +24,7 @@
  * @shmem_ops: of its mappings, as shmem has set them; NULL before the first one
  * @vm_ops: the same with our own fault, map_pages, open and close
  * @gated: the gate is closed. Readers of @srcu, and who holds a folio's lock, see the change
- * @received: published pages, bits only ever set
+ * @received: published pages, bits only ever set but by DROVER_GATE_FRESH
  * @requests: struct drover_wait of each page that somebody waits for, under its own lock
  * @queue: of those the ones that the loader hasn't read, oldest first; under the same lock
  * @readers: the loader waits here for requests

@@ -2,7 +2,7 @@
 /*
  * The fault handler `kmod` as a destination uses it: three blocks in two regions, touchers
  * in several threads, a handler that is killed with requests it has read, another one that
- * takes over.
+ * takes over, what had arrived before there was a handler, and what an earlier one has left.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -53,6 +53,14 @@ static void begin(void)
 	}
 	g.ram.n = KSFT_SIZE(layout);
 	g.src.ram = &g.ram;
+	for (i = 0; i < KSFT_SIZE(layout); i++)
+		g.src.received[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+static uint64_t arrived(unsigned int block)
+{
+	return drover_bitmap_count(g.src.received[block], layout[block].pages);
 }
 
 static uint8_t content(unsigned int block, uint64_t page)
@@ -156,12 +164,75 @@ static void handler_dies(const struct drover_fault_ops *ops)
 	struct drover_error e = DROVER_ERROR_INIT;
 	void *h = NULL, *bad[2];
 
+	g.src.adopt = true;
 	if (!ksft_ok(ops->start(&g.src, &h, &e) == 0, "killed; another one takes over %s", e.msg))
 		return;
 	ksft_ok(serve(ops, h, 600) == 0, "it is told of all pages, of each once");
 	pthread_join(t[0], &bad[0]);
 	pthread_join(t[1], &bad[1]);
 	ksft_ok(!bad[0] && !bad[1], "everybody has read what was sent");
+	ksft_ok(arrived(0) == 300 && arrived(1) == 200 && arrived(2) == 100,
+		"the source's bitmaps have all of it");
+	ops->stop(h, true);
+	g.src.adopt = false;
+}
+
+/* Dies between the two bits of a page: the one who takes over publishes it. */
+static void adopted_between(const struct drover_fault_ops *ops)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	uint64_t map[5] = { 0 };
+	unsigned int b;
+	void *h = NULL;
+
+	for (b = 0; b < g.ram.n; b++)
+		memset(g.src.received[b], 0, PAGE);
+	ops->start(&g.src, &h, &e);
+	ops->stop(h, false);
+	drover_bit_set(g.src.received[1], 199);
+	g.src.adopt = true;
+	h = NULL;
+	ksft_ok(!ops->start(&g.src, &h, &e) && !ops->received(h, 1, map, &e) &&
+		drover_bitmap_count(map, 200) == 1 && drover_bit_test(map, 199),
+		"adopted: what had its bit in the source's bitmap is published %s", e.msg);
+	ops->stop(h, true);
+	g.src.adopt = false;
+	drover_bit_clear(g.src.received[1], 199);
+}
+
+/* A second attempt, with content of the first one in place: only what it has sent counts. */
+static void begins_anew(const struct drover_fault_ops *ops)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_fault f = { 0 };
+	uint64_t map[5] = { 0 }, none[5] = { 0 };
+	pthread_t t[2];
+	void *h = NULL, *bad;
+	unsigned int b;
+
+	for (b = 0; b < g.ram.n; b++)
+		memset(g.src.received[b], 0, PAGE);
+	drover_bitmap_set_range(g.src.received[1], 0, 150);
+	drover_bitmap_set_range(g.src.received[1], 151, 49);
+	if (!ksft_ok(ops->start(&g.src, &h, &e) == 0, "begun anew %s", e.msg))
+		return;
+	ksft_ok(*guest(1, 0) == content(1, 0) && *guest(1, 199) == content(1, 199),
+		"what has arrived before is there");
+	ksft_ok(!ops->received(h, 1, map, &e) && drover_bitmap_count(map, 200) == 199 &&
+		!drover_bit_test(map, 150) && !ops->received(h, 0, none, &e) &&
+		!drover_bitmap_count(none, 300),
+		"what the first attempt has published is forgotten");
+	pthread_create(&t[0], NULL, toucher, (void *)0);
+	pthread_create(&t[1], NULL, toucher, (void *)1);
+	ksft_ok(serve(ops, h, 401) == 0, "and waited for again");
+	pthread_join(t[0], &bad);
+	ksft_ok(!bad, "one has read what was sent");
+	pthread_join(t[1], &bad);
+	ksft_ok(!bad, "and so has the other");
+	*guest(1, 7) = 99;
+	ksft_ok(!ops->publish(h, &(struct drover_fault_run){ 1, 0, 200 }, 1, true, &e) &&
+		*guest(1, 7) == 99, "published again as zero: what was written since stays %s", e.msg);
+	ksft_ok(ops->next(h, &f, 1, &e) == 0, "nobody waits");
 	ops->stop(h, true);
 }
 
@@ -214,10 +285,13 @@ int main(void)
 		"publish past the block: %s", e.msg);
 	e = (struct drover_error)DROVER_ERROR_INIT;
 	/* A page of the region that is in no block: nothing can arrive there. */
+	memset(g.src.received[0], 0, PAGE);
 	ksft_ok(ops->publish(h, &(struct drover_fault_run){ 0, 0, 300 }, 1, true, &e) == 0 &&
-		!*guest(0, 5), "published as zero");
+		!*guest(0, 5) && arrived(0) == 300, "published as zero");
 	ops->stop(h, false);
 	ksft_ok(*guest(2, 7) == content(2, 7), "stopped: what was received is there");
+	begins_anew(ops);
+	adopted_between(ops);
 	h = NULL;
 	ksft_ok(ops->start(&g.src, &h, &e) == 0, "and again %s", e.msg);
 	ops->stop(h, true);

@@ -359,6 +359,39 @@ static void test_gate(void)
 	end();
 }
 
+static uint64_t received(void)
+{
+	uint64_t map[PAGES / 64];
+	struct drover_received r = { .size = sizeof(r), .npages = PAGES, .bitmap = (uintptr_t)map };
+
+	return ioctl(g.loader, DROVER_IOC_RECEIVED, &r) < 0 ? ~0ull : r.count;
+}
+
+/* A second attempt on the same region. */
+static void test_fresh(void)
+{
+	struct drover_request q[4];
+	struct toucher t, u;
+
+	begin(DROVER_REGION_GATED, 0);
+	memset(g.plain, 5, PAGES * PAGE);
+	publish(0, 64, 0);
+	ksft_ok(t_load(1) == 5 && mapped(0, PAGES), "fresh: published pages are there");
+	start(&t, t_load, 100);
+	ksft_ok(requests(q, 4, 2000) == 1, "fresh: a load waits");
+	ksft_ok(!gate(DROVER_GATE_CLOSED) && received() == 64, "fresh: closing again forgets nothing");
+	ksft_ok(!gate(DROVER_GATE_CLOSED | DROVER_GATE_FRESH) && received() == 0 &&
+		mapped(0, PAGES) == 0, "fresh: what was published is forgotten and unmapped");
+	start(&u, t_load, 1);
+	ksft_ok(requests(q, 4, 2000) == 1 && q[0].page == 1 && !atomic_load(&t.done),
+		"fresh: it is waited for, and who waited before still does");
+	ksft_ok(publish(1, 1, 0) == 1 && join(&u) == 5, "fresh: published, a load goes on");
+	ksft_ok(publish(100, 1, 0) == 1 && join(&t) == 5, "fresh: and so does the one of before");
+	ksft_ok(!gate(DROVER_GATE_FRESH) && received() == 0 && t_load(200) == 5,
+		"fresh: opened, and nothing is published");
+	end();
+}
+
 static void test_publish_zero(void)
 {
 	struct drover_received r = { .size = sizeof(r), .npages = PAGES };
@@ -491,6 +524,7 @@ int main(void)
 	test_neighbours();
 	test_signals();
 	test_gate();
+	test_fresh();
 	test_publish_zero();
 	test_loader_dies();
 	test_attach();

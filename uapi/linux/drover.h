@@ -61,6 +61,7 @@ struct drover_caps {
 #define DROVER_CAP_NAMED	(1ULL << 3)	/* regions with a name are at /dev/drover-NAME */
 #define DROVER_CAP_THP_2M	(1ULL << 4)	/* large folios are seen at a grain of 2 MiB */
 #define DROVER_CAP_DEBUG	(1ULL << 5)	/* built with switches that break it, for tests */
+#define DROVER_CAP_FRESH	(1ULL << 6)	/* DROVER_GATE_FRESH */
 
 /**
  * struct drover_attach - watch a file
@@ -227,7 +228,7 @@ struct drover_region {
 /**
  * struct drover_gate - close or open the gate (loader)
  * @size: in: sizeof(struct drover_gate)
- * @flags: in: DROVER_GATE_CLOSED, or 0: open, all waiters go on
+ * @flags: in: DROVER_GATE_*; without DROVER_GATE_CLOSED: open, all waiters go on
  *
  * Closing it makes every page unpublished that has no received bit; entries of page tables
  * that exist for those are removed.
@@ -238,6 +239,8 @@ struct drover_gate {
 };
 
 #define DROVER_GATE_CLOSED	(1U << 0)
+/* First forget which pages were published; what they hold stays. */
+#define DROVER_GATE_FRESH	(1U << 1)
 
 /** struct drover_range - pages [@first, @first + @npages) */
 struct drover_range {

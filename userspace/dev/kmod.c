@@ -284,12 +284,13 @@ int drover_kdev_nonblock(int loader, struct drover_error *e)
 	return 0;
 }
 
-int drover_kdev_gate(int loader, bool closed, struct drover_error *e)
+int drover_kdev_gate(int loader, uint32_t flags, struct drover_error *e)
 {
-	struct drover_gate a = { .size = sizeof(a), .flags = closed ? DROVER_GATE_CLOSED : 0 };
+	struct drover_gate a = { .size = sizeof(a), .flags = flags };
 
 	if (command(loader, DROVER_IOC_GATE, &a) < 0)
-		return fail(errno, closed ? "close the gate" : "open the gate", no_reasons, e);
+		return fail(errno, flags & DROVER_GATE_CLOSED ? "close the gate" : "open the gate",
+			    no_reasons, e);
 	return 0;
 }
 

@@ -76,7 +76,8 @@ int drover_kdev_adopt(int dev, uint64_t id, int *ret_loader, struct drover_error
 int drover_kdev_adopt_fd(int dev, int vm_fd, int *ret_loader, struct drover_error *e);
 /* Reading requests never waits from here on. */
 int drover_kdev_nonblock(int loader, struct drover_error *e);
-int drover_kdev_gate(int loader, bool closed, struct drover_error *e);
+/* @flags: DROVER_GATE_* */
+int drover_kdev_gate(int loader, uint32_t flags, struct drover_error *e);
 /**
  * drover_kdev_publish() - these pages are complete
  * @n: any number of ranges

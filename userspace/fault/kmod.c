@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The fault handler `kmod`: guest RAM is a region of the kernel module, whose loader we
- * become. The gate and the received bits are the module's and outlive us. Content is
+ * become. The gate and its received bits are the module's and outlive us. Content is
  * received straight into the final page, by a mapping that has no gate.
+ *
+ * What is published has its bit in the source's bitmap before it has the module's: who takes
+ * over publishes what the former has and the latter lacks.
  *
  * Blocks may lie in one region, at offsets that are no multiple of a bitmap's word.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -37,6 +41,7 @@ struct kmod_fault {
 	struct kmod_region region[DROVER_RAM_BLOCKS_MAX];
 	unsigned int of[DROVER_RAM_BLOCKS_MAX];
 	uint8_t *host[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *got[DROVER_RAM_BLOCKS_MAX];
 };
 
 static void kmod_free(struct kmod_fault *s)
@@ -69,6 +74,9 @@ static int kmod_probe(const struct drover_fault_source *src, char *why, size_t l
 		r = drover_kdev_caps(dev, &caps, &e);
 	if (r >= 0 && !(caps.features & DROVER_CAP_REGION))
 		r = drover_err(&e, -EOPNOTSUPP, "the module has no regions");
+	if (r >= 0 && !(caps.features & DROVER_CAP_FRESH))
+		r = drover_err(&e, -EOPNOTSUPP,
+			       "the loaded module is too old to forget what was published");
 	for (i = 0; r >= 0 && i < src->ram->n; i++) {
 		r = drover_kdev_adopt_fd(dev, src->ram->block[i].fd, NULL, &e);
 		if (r < 0)
@@ -112,33 +120,6 @@ static int map_block(struct kmod_fault *s, unsigned int block, struct drover_err
 	if (p == MAP_FAILED)
 		return drover_err(e, -errno, "map: %s", drover_strerror(errno));
 	s->host[block] = p;
-	return 0;
-}
-
-static int kmod_start(const struct drover_fault_source *src, void **ret_state,
-		      struct drover_error *e)
-{
-	_cleanup_(kmod_freep) struct kmod_fault *s = calloc(1, sizeof(*s));
-	_cleanup_close_ int dev = -EBADF;
-	unsigned int i;
-	int r;
-
-	if (!s)
-		return drover_err(e, -ENOMEM, "fault handler kmod: out of memory");
-	s->ram = src->ram;
-	r = drover_kdev_open(&dev, e);
-	for (i = 0; r >= 0 && i < s->ram->n; i++) {
-		r = region_of(s, i, dev, e);
-		if (r >= 0)
-			r = map_block(s, i, e);
-		if (r < 0)
-			drover_err_prefix(e, "ram %s: ", s->ram->block[i].name);
-	}
-	for (i = 0; r >= 0 && i < s->n; i++)
-		r = drover_kdev_gate(s->region[i].loader, true, e);
-	if (r < 0)
-		return drover_err_prefix(e, "fault handler kmod: "), r;
-	*ret_state = TAKE_PTR(s);
 	return 0;
 }
 
@@ -242,18 +223,32 @@ static int bad_run(const struct kmod_fault *s, const struct drover_fault_run *ru
 			  (unsigned long long)run->npages);
 }
 
-/* Runs of one region that follow each other are one command. */
-static int kmod_publish(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
-			struct drover_error *e)
+/* Those of its pages that had not arrived; the guest may have written to the others. */
+static int drop(const struct kmod_fault *s, const struct drover_fault_run *run,
+		struct drover_error *e)
 {
-	struct kmod_fault *s = state;
+	const struct drover_ram_block *b = &s->ram->block[run->block];
+	uint64_t at = run->page, end = run->page + run->npages, next;
+	int r;
+
+	for (; (at = drover_bitmap_next(s->got[run->block], end, at, false)) < end; at = next) {
+		next = drover_bitmap_next(s->got[run->block], end, at, true);
+		r = drover_ramfile_punch(b->fd, b->fd_off + drover_page_off(at), drover_page_off(next - at),
+					 s->host[run->block] + drover_page_off(at));
+		if (r < 0)
+			return drover_err(e, r, "ram %s: punch: %s", b->name, drover_strerror(r));
+	}
+	return 0;
+}
+
+/* To the module; runs of one region that follow each other are one command. */
+static int tell(const struct kmod_fault *s, const struct drover_fault_run *run, unsigned int n,
+		struct drover_error *e)
+{
 	struct drover_range range[RUNS_MAX];
 	unsigned int i, k;
 	int r = 0;
 
-	for (i = 0; i < n; i++)
-		if (bad_run(s, &run[i], e) < 0)
-			return -ERANGE;
 	for (i = 0; r >= 0 && i < n; i += k) {
 		unsigned int region = s->of[run[i].block];
 
@@ -265,14 +260,34 @@ static int kmod_publish(void *state, const struct drover_fault_run *run, unsigne
 				.npages = at->npages,
 			};
 		}
-		r = drover_kdev_publish(s->region[region].loader, range, k, zero, NULL, e);
+		r = drover_kdev_publish(s->region[region].loader, range, k, false, NULL, e);
 	}
+	return r;
+}
+
+static int kmod_publish(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
+			struct drover_error *e)
+{
+	struct kmod_fault *s = state;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < n; i++)
+		if (bad_run(s, &run[i], e) < 0)
+			return -ERANGE;
+	for (i = 0; zero && r >= 0 && i < n; i++)
+		r = drop(s, &run[i], e);
+	for (i = 0; r >= 0 && i < n; i++)
+		drover_bitmap_set_range_atomic(s->got[run[i].block], run[i].page, run[i].npages);
+	if (r >= 0)
+		r = tell(s, run, n, e);
 	return r < 0 ? drover_err_prefix(e, "fault handler kmod: "), r : 0;
 }
 
-static int kmod_received(void *state, unsigned int block, uint64_t *map, struct drover_error *e)
+/* What the module has as published. */
+static int published(const struct kmod_fault *s, unsigned int block, uint64_t *map,
+		     struct drover_error *e)
 {
-	struct kmod_fault *s = state;
 	const struct drover_ram_block *b = &s->ram->block[block];
 	uint64_t first = drover_pages(b->fd_off), from = first & ~63ull;
 	uint64_t n = drover_pages(b->size), all = first - from + n, i;
@@ -280,13 +295,74 @@ static int kmod_received(void *state, unsigned int block, uint64_t *map, struct 
 	int r;
 
 	if (!bits)
-		return drover_err(e, -ENOMEM, "fault handler kmod: received: out of memory");
+		return drover_err(e, -ENOMEM, "received: out of memory");
 	r = drover_kdev_received(s->region[s->of[block]].loader, from, all, bits, NULL, e);
 	if (r < 0)
-		return drover_err_prefix(e, "fault handler kmod: ram %s: ", b->name), r;
+		return drover_err_prefix(e, "ram %s: ", b->name), r;
 	for (i = drover_bitmap_next(bits, all, first - from, true); i < all;
 	     i = drover_bitmap_next(bits, all, i + 1, true))
 		drover_bit_set(map, i - (first - from));
+	return 0;
+}
+
+static int kmod_received(void *state, unsigned int block, uint64_t *map, struct drover_error *e)
+{
+	int r = published(state, block, map, e);
+
+	return r < 0 ? drover_err_prefix(e, "fault handler kmod: "), r : 0;
+}
+
+/* ---- begin and end ---- */
+
+/* What has arrived is published; of a handler that has died, also the other way round. */
+static int publish_got(struct kmod_fault *s, unsigned int block, bool adopt,
+		       struct drover_error *e)
+{
+	uint64_t n = drover_pages(s->ram->block[block].size), at = 0, len;
+	struct drover_fault_run run[RUNS_MAX];
+	unsigned int k = 0;
+	int r = adopt ? published(s, block, s->got[block], e) : 0;
+
+	while (r >= 0 && (len = drover_bitmap_next_run(s->got[block], n, at, &at))) {
+		run[k++] = (struct drover_fault_run){ block, at, len };
+		at += len;
+		if (k < RUNS_MAX)
+			continue;
+		r = tell(s, run, k, e);
+		k = 0;
+	}
+	return r < 0 || !k ? r : tell(s, run, k, e);
+}
+
+static int kmod_start(const struct drover_fault_source *src, void **ret_state,
+		      struct drover_error *e)
+{
+	_cleanup_(kmod_freep) struct kmod_fault *s = calloc(1, sizeof(*s));
+	uint32_t gate = DROVER_GATE_CLOSED | (src->adopt ? 0 : DROVER_GATE_FRESH);
+	_cleanup_close_ int dev = -EBADF;
+	unsigned int i;
+	int r;
+
+	if (!s)
+		return drover_err(e, -ENOMEM, "fault handler kmod: out of memory");
+	s->ram = src->ram;
+	memcpy(s->got, src->received, sizeof(s->got));
+	r = drover_kdev_open(&dev, e);
+	for (i = 0; r >= 0 && i < s->ram->n; i++) {
+		r = region_of(s, i, dev, e);
+		if (r >= 0)
+			r = map_block(s, i, e);
+		if (r < 0)
+			drover_err_prefix(e, "ram %s: ", s->ram->block[i].name);
+	}
+	/* Closed first: who is here already waits a moment rather than seeing what is to come. */
+	for (i = 0; r >= 0 && i < s->n; i++)
+		r = drover_kdev_gate(s->region[i].loader, gate, e);
+	for (i = 0; r >= 0 && i < s->ram->n; i++)
+		r = publish_got(s, i, src->adopt, e);
+	if (r < 0)
+		return drover_err_prefix(e, "fault handler kmod: "), r;
+	*ret_state = TAKE_PTR(s);
 	return 0;
 }
 
@@ -299,7 +375,7 @@ static void kmod_stop(void *state, bool open)
 	if (!s)
 		return;
 	for (i = 0; open && i < s->n; i++)
-		drover_kdev_gate(s->region[i].loader, false, &e);
+		drover_kdev_gate(s->region[i].loader, 0, &e);
 	kmod_free(s);
 }
 

@@ -109,7 +109,7 @@ int drover_kmod_gate(int loader, int closed, struct drover_text *why)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 
-	return told(drover_kdev_gate(loader, closed, &e), &e, why);
+	return told(drover_kdev_gate(loader, closed ? DROVER_GATE_CLOSED : 0, &e), &e, why);
 }
 
 int drover_kmod_publish(int loader, const struct drover_range *ranges, uint32_t n, int zero,
