@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from droverqmp import DROVERCTL, ROOT, Tap, World, match  # noqa: E402
 
 tap = Tap()
+HERE = os.path.dirname(os.path.abspath(__file__))
 COMPLETION = os.path.join(ROOT, "userspace/ctl/completion.bash")
 
 
@@ -133,6 +134,34 @@ def completion():
     got = offers("droverctl", "migrate", "--goal")
     tap.ok(got == ["fast", "gentle", "bounded-downtime=", "finish-by="], "goals", got)
     tap.ok(len(offers("droverctl", "set")) == 64, "names of settings")
+    tap.ok("migrate" in offers("droverctl", "-s", "/run/x"), "a verb behind -s PATH")
+
+
+def zsh_completion(world):
+    """What zsh makes of a line at Tab: (typed, what it becomes, some of what is offered)."""
+    rows = (("wat", "watch ", ["watch"]), ("m", "m", ["migrate", "monitor"]),
+            ("", "", ["migrate", "watch", "quit"]), ("-s /run/x qu", "-s /run/x quit ", ["quit"]),
+            ("migrate --exp", "migrate --explain ", ["--explain"]),
+            ("migrate --wa", "migrate --wait ", ["--wait"]),
+            ("migrate --goal ", "migrate --goal ", ["fast", "gentle", "finish-by="]),
+            ("migrate --goal fi", "migrate --goal finish-by=", ["finish-by="]),
+            ("migrate --set multifd-ch", "migrate --set multifd-channels=", ["multifd-channels"]),
+            ("set max-ba", "set max-bandwidth=", ["max-bandwidth"]),
+            ("get ver", "get verify ", ["verify"]), ("set qqq", "set qqq", []))
+    where = os.path.join(world.dir, "zsh")
+    os.mkdir(where)
+    os.symlink(os.path.join(ROOT, "userspace/ctl/completion.zsh"), where + "/_droverctl")
+    env = {**os.environ, "PATH": os.path.dirname(DROVERCTL) + ":" + os.environ["PATH"]}
+    p = subprocess.run(["zsh", "-f", os.path.join(HERE, "complete.zsh"), where,
+                        *("droverctl " + typed for typed, _, _ in rows)],
+                       capture_output=True, text=True, timeout=60, env=env)
+    out = p.stdout.splitlines()
+    tap.ok(p.returncode == 0 and len(out) == 2 * len(rows), "zsh: an answer a line",
+           f"{p.stdout} {p.stderr}")
+    for (typed, becomes, offered), line, hits in zip(rows, out[::2], out[1::2]):
+        hits = hits.split()[1:]
+        tap.ok(line == "line droverctl " + becomes and set(offered) <= set(hits) and
+               bool(offered) == bool(hits), f"zsh: '{typed}'", f"{line} {hits}")
 
 
 def settings(s):
@@ -366,6 +395,7 @@ with World() as w:
     options()
     goals()
     completion()
+    zsh_completion(w)
     sa = w.start("a", "sim:size=64M,seed=3").path
     sb = w.start("b", "sim:size=64M").path
     for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # bash completion for droverctl: verbs and options come from the program itself
 _droverctl() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb="" w words
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb="" before="" w words
 	for w in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-		case $w in -*) ;; *) verb=$w; break ;; esac
+		case $before:$w in -s:* | --socket:* | *:-*) ;; *) verb=$w; break ;; esac
+		before=$w
 	done
 	case $verb:$prev in
 	*:--goal) words=$(droverctl migrate --goal help --explain 2>&1 |
