@@ -23,7 +23,7 @@ PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
 
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
-	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2
+	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_BENCH := qemu-system-x86 iperf3
 DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1 sparse
@@ -279,12 +279,16 @@ fuzz-run: $(FUZZERS:%=$(B)/%)
 		echo "$$f: clean for $(FUZZ_TIME) s"; done
 
 # ---- documentation ----------------------------------------------------------
-.PHONY: docs docs-generated
+.PHONY: docs docs-generated docs-screens
 docs: ## HTML and man pages into build/docs and build/man
 docs: docs-generated $(HTMLS) $(MANS)
 docs-generated: $(DOC_GENS)
 	$(Q)sh tests/docs/generate.sh $(B) Documentation
-$(B)/docs/%.html: Documentation/%.rst $(wildcard Documentation/generated/*.rst)
+docs-screens: ## the screen of droverctl watch, taken anew from a terminal
+docs-screens: deps
+	$(Q)$(MAKE) programs
+	$(Q)B=$(B) python3 tests/docs/screens.py watch Documentation/screens
+$(B)/docs/%.html: Documentation/%.rst $(wildcard Documentation/generated/*.rst Documentation/screens/*)
 	$(call say,HTML,$@)
 	@mkdir -p $(@D)
 	$(Q)rst2html --halt=warning $< $@

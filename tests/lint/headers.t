@@ -22,7 +22,7 @@ licence() {
 		uapi/*) want='GPL-2.0-only WITH Linux-syscall-note' ;;
 		userspace/daemon/* | userspace/ctl/* | userspace/vmm/*) want='GPL-2.0-or-later' ;;
 		userspace/*) want='LGPL-2.1-or-later' ;;
-		tests/fuzz/corpus/* | LICENSES/* | VERSION | *.md | .gitignore | *.jsonl | *.json) continue ;;
+		tests/fuzz/corpus/* | LICENSES/* | VERSION | *.md | .gitignore | *.jsonl | *.json | Documentation/screens/*) continue ;;
 		*) want='GPL-2.0-or-later' ;;
 		esac
 		head -n 2 "$f" | grep -q "SPDX-License-Identifier: $want" || echo "$f: not $want"

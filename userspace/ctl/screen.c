@@ -77,12 +77,36 @@ void screen_sample(struct screen *s, const struct progress *p, struct json_objec
 	s->n++;
 }
 
-static void add_line(char *buf, size_t size, unsigned int *lines, const char *line)
+static void add_text(char *buf, size_t size, unsigned int *lines, const char *text, size_t n)
 {
 	size_t used = strlen(buf);
 
-	snprintf(buf + used, size - used, "%s%s", *lines ? "\n" : "", line);
+	snprintf(buf + used, size - used, "%s%.*s", *lines ? "\n" : "", (int)n, text);
 	(*lines)++;
+}
+
+static void add_line(char *buf, size_t size, unsigned int *lines, const char *line)
+{
+	add_text(buf, size, lines, line, strlen(line));
+}
+
+/* As many lines as it takes: what to try comes last and is what is looked for. */
+static void add_words(char *buf, size_t size, unsigned int *lines, const char *text,
+		      unsigned int width)
+{
+	while (*text) {
+		size_t n = strlen(text);
+
+		if (n > width) {
+			for (n = width; n && text[n] != ' '; n--)
+				;
+			if (!n)         /* a word that is wider than the terminal */
+				n = width;
+		}
+		add_text(buf, size, lines, text, n);
+		text += n;
+		text += strspn(text, " ");
+	}
 }
 
 /* Both lines have one scale, so that they can be compared. */
@@ -172,9 +196,6 @@ unsigned int screen_frame(const struct screen *s, const struct progress *p,
 		add_line(buf, size, &lines, line);
 	}
 	progress_hint(p, line, sizeof(line));
-	if (width < sizeof(line))
-		line[width] = '\0';
-	if (*line)
-		add_line(buf, size, &lines, line);
+	add_words(buf, size, &lines, line, width);
 	return lines;
 }
