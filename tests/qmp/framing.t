@@ -33,13 +33,15 @@ def requests(a):
     tap.ok(good(c.answer()), "one request in many writes, no newline")
     c.raw('{"execute":\n\n"query-status"\n,"id":\t3}')
     tap.ok(match({"return": {}, "id": 3}, c.answer()), "white space anywhere")
+    c.raw("{'execute': 'query-status'}")
+    tap.ok(good(c.answer()), "single quotes")
     c.raw('{"execute": "\\u0071uery-status"}')
     tap.ok(good(c.answer()), "escapes in a command's name")
 
 
 BAD = [
     ('{"execute": }\n', "a value is missing"),
-    ("{'execute': 'query-status'}\n", "single quotes"),
+    ("{'execute\": 'query-status'}\n", "quotes that don't match"),
     ('{"execute": "query-status",}\n', "a trailing comma"),
     ("foo\n", "a bare word"),
     ("]\n", "a stray bracket"),

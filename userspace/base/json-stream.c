@@ -33,6 +33,7 @@ struct drover_json_stream {
 	size_t max, n, cap;
 	char *buf;
 	enum scan scan;
+	char quote;                     /* what ends the string */
 	size_t depth;
 	bool skipping;                  /* the error is told already; bytes are not kept */
 };
@@ -95,8 +96,9 @@ static enum step step_outside(struct drover_json_stream *s, char c)
 		if (--s->depth)
 			return STEP_KEEP;
 		return STEP_END;
-	case '"':
+	case '"': case '\'':
 		s->scan = SCAN_STRING;
+		s->quote = c;
 		return STEP_KEEP;
 	case ',': case ':':
 		return s->depth ? STEP_KEEP : STEP_BAD;
@@ -118,9 +120,9 @@ static enum step step(struct drover_json_stream *s, char c)
 			return STEP_BAD;
 		if (c == '\\')
 			s->scan = SCAN_ESCAPE;
-		else if (c == '"' && !s->depth)
+		else if (c == s->quote && !s->depth)
 			return STEP_END;
-		else if (c == '"')
+		else if (c == s->quote)
 			s->scan = SCAN_INSIDE;
 		return STEP_KEEP;
 	case SCAN_ESCAPE:
@@ -194,7 +196,7 @@ static int keep_limited(struct drover_json_stream *s, char c, struct drover_erro
 static int finish(struct drover_json_stream *s, struct json_object **ret, struct drover_error *e)
 {
 	bool skipped = s->skipping;
-	int r = skipped ? 0 : drover_json_parse(s->buf, s->n, s->max, ret, e);
+	int r = skipped ? 0 : drover_json_parse_quotes(s->buf, s->n, s->max, ret, e);
 
 	start_afresh(s, SCAN_BETWEEN);
 	if (r < 0)
@@ -204,13 +206,17 @@ static int finish(struct drover_json_stream *s, struct json_object **ret, struct
 
 static int give_up(struct drover_json_stream *s, char c, struct drover_error *e)
 {
-	bool told = s->skipping;
+	bool told = s->skipping, structural = c && strchr("{}[]:,", c);
 
-	/* A control character and 0xff end bad input themselves; so does a stray bracket. */
-	start_afresh(s, (unsigned char)c < 0x20 || (unsigned char)c >= 0xfe ||
-		     strchr("{}[]:,", c) ? SCAN_BETWEEN : SCAN_RECOVERING);
-	return told ? 0 : drover_err(e, -EBADMSG, "Invalid JSON syntax: unexpected byte 0x%02x",
-				     (unsigned char)c);
+	/* 0xff ends bad input itself; so does a stray bracket. */
+	start_afresh(s, (unsigned char)c >= 0xfe || structural ? SCAN_BETWEEN : SCAN_RECOVERING);
+	if (told)
+		return 0;
+	if (structural)
+		return drover_err(e, -EBADMSG, "JSON parse error, expecting value");
+	if (c >= 0x20 && c < 0x7f)
+		return drover_err(e, -EBADMSG, "JSON parse error, stray '%c'", c);
+	return drover_err(e, -EBADMSG, "JSON parse error, stray byte 0x%02x", (unsigned char)c);
 }
 
 int drover_json_stream_feed(struct drover_json_stream *s, const char **data, size_t *len,

@@ -19,12 +19,13 @@
 #include "base/utf8.h"
 
 #define NUMBER_MAX 512u         /* characters; an exact integer has 20 */
-#define KEY_SHOWN 64            /* bytes of a key quoted in a message */
+#define WORD_SHOWN 64           /* bytes of a key or keyword quoted in a message */
 
 struct parser {
 	const char *text;
 	size_t len, at;
 	unsigned int depth, values;
+	bool single;                    /* 'a' is a string, too */
 	char *scratch;                  /* decoded string; as long as the longest one so far */
 	size_t scratch_cap;
 	struct drover_error *e;
@@ -53,8 +54,27 @@ static void skip_space(struct parser *p)
 		p->at++;
 }
 
+static bool at_quote(const struct parser *p)
+{
+	return peek(p) == '"' || (p->single && peek(p) == '\'');
+}
+
+/* @digits: where those of the escape begin */
+static int bad_unicode(struct parser *p, size_t digits)
+{
+	size_t n = 0;
+
+	while (n < 4 && digits + n < p->len && p->text[digits + n] > ' ' &&
+	       p->text[digits + n] < 0x7f)
+		n++;
+	return drover_err(p->e, -EBADMSG,
+			  "JSON parse error, \\u%.*s is not a valid Unicode character at byte %zu",
+			  (int)n, p->text + digits, digits - 2);
+}
+
 static int hex4(struct parser *p, uint32_t *ret)
 {
+	size_t start = p->at;
 	uint32_t v = 0;
 	unsigned int i;
 
@@ -66,7 +86,7 @@ static int hex4(struct parser *p, uint32_t *ret)
 		else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
 			v = v << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
 		else
-			return bad(p, "invalid \\u escape");
+			return bad_unicode(p, start);
 	}
 	*ret = v;
 	return 0;
@@ -75,6 +95,7 @@ static int hex4(struct parser *p, uint32_t *ret)
 /* After "\u": one UTF-16 unit, or the pair of a high and a low surrogate. */
 static int unicode_escape(struct parser *p, char *out, size_t *n)
 {
+	size_t start = p->at;
 	uint32_t cp, low;
 	int r;
 
@@ -83,16 +104,16 @@ static int unicode_escape(struct parser *p, char *out, size_t *n)
 		return r;
 	if (cp >= 0xd800 && cp <= 0xdbff) {
 		if (p->len - p->at < 2 || memcmp(p->text + p->at, "\\u", 2) != 0)
-			return bad(p, "unpaired surrogate");
+			return bad_unicode(p, start);
 		p->at += 2;
 		r = hex4(p, &low);
 		if (r < 0)
 			return r;
 		if (low < 0xdc00 || low > 0xdfff)
-			return bad(p, "unpaired surrogate");
+			return bad_unicode(p, start);
 		cp = 0x10000 + ((cp - 0xd800) << 10 | (low - 0xdc00));
 	} else if (cp >= 0xdc00 && cp <= 0xdfff) {
-		return bad(p, "unpaired surrogate");
+		return bad_unicode(p, start);
 	} else if (!cp) {
 		/* Strings become C strings: an embedded NUL would hide what follows it. */
 		return bad(p, "\\u0000 in a string");
@@ -112,20 +133,20 @@ static int escape(struct parser *p, char *out, size_t *n)
 		return unicode_escape(p, out, n);
 	}
 	f = c > 0 ? strchr(from, c) : NULL;
-	if (!f)
-		return bad(p, "invalid escape sequence");
+	if (!f && !(p->single && c == '\''))
+		return bad(p, "invalid escape sequence in string");
 	p->at++;
-	out[(*n)++] = to[f - from];
+	out[(*n)++] = f ? to[f - from] : '\'';
 	return 0;
 }
 
 /* Room for a string that begins here: decoding never makes it longer. */
-static int reserve(struct parser *p)
+static int reserve(struct parser *p, char quote)
 {
 	size_t i = p->at, need;
 	char *bigger;
 
-	while (i < p->len && p->text[i] != '"')
+	while (i < p->len && p->text[i] != quote)
 		i += p->text[i] == '\\' ? 2 : 1;
 	need = (i < p->len ? i : p->len) - p->at + 1;
 	if (need <= p->scratch_cap)
@@ -141,16 +162,16 @@ static int reserve(struct parser *p)
 /* Decodes into p->scratch, NUL-terminated and free of NULs. */
 static int parse_string(struct parser *p, size_t *ret_n)
 {
+	char quote = p->text[p->at++];
 	size_t n = 0;
 	int r;
 
-	p->at++;
-	r = reserve(p);
+	r = reserve(p, quote);
 	while (!r) {
 		int c = peek(p);
 		unsigned int seq;
 
-		if (c == '"')
+		if (c == quote)
 			break;
 		if (c < 0)
 			return bad(p, "unterminated string");
@@ -163,7 +184,7 @@ static int parse_string(struct parser *p, size_t *ret_n)
 		}
 		seq = drover_utf8_len(p->text + p->at, p->len - p->at);
 		if (!seq)
-			return bad(p, "invalid UTF-8 sequence");
+			return bad(p, "invalid UTF-8 sequence in string");
 		memcpy(p->scratch + n, p->text + p->at, seq);
 		n += seq;
 		p->at += seq;
@@ -271,8 +292,12 @@ static int parse_name(struct parser *p, struct json_object **ret)
 	for (i = 0; i < DROVER_ARRAY_SIZE(names); i++)
 		if (n == strlen(names[i]) && !memcmp(p->text + p->at, names[i], n))
 			break;
+	if (i == DROVER_ARRAY_SIZE(names) && n)
+		return drover_err(p->e, -EBADMSG,
+				  "JSON parse error, invalid keyword '%.*s' at byte %zu",
+				  n < WORD_SHOWN ? (int)n : WORD_SHOWN, p->text + p->at, p->at);
 	if (i == DROVER_ARRAY_SIZE(names))
-		return bad(p, n ? "invalid keyword" : "expecting value");
+		return bad(p, "expecting value");
 	if (i && !(o = json_object_new_boolean(i == 2)))
 		return no_memory(p);
 	p->at += n;
@@ -315,6 +340,19 @@ static int parse_array(struct parser *p, struct json_object **ret)
 	return 0;
 }
 
+/* Told as QEMU does, which reads a value before it looks whether it is a string. */
+static int bad_key(struct parser *p)
+{
+	struct json_object *o = NULL;
+	int c = peek(p);
+
+	if (c >= 'a' && c <= 'z' && parse_name(p, &o) < 0)
+		return -EBADMSG;
+	json_object_put(o);
+	return bad(p, c == '}' || c == ']' || c == ',' || c == ':' ? "expecting value" :
+				"key is not a string in object");
+}
+
 /* Key, colon and value. The key is judged before its value is read. */
 static int parse_member(struct parser *p, struct json_object *o)
 {
@@ -324,14 +362,14 @@ static int parse_member(struct parser *p, struct json_object *o)
 	int r;
 
 	skip_space(p);
-	if (peek(p) != '"')
-		return bad(p, "key is not a string in object");
+	if (!at_quote(p))
+		return bad_key(p);
 	r = parse_string(p, &n);
 	if (r < 0)
 		return r;
 	if (json_object_object_get_ex(o, p->scratch, NULL))
 		return drover_err(p->e, -EBADMSG,
-				  "JSON parse error, duplicate key '%.*s' at byte %zu", KEY_SHOWN,
+				  "JSON parse error, duplicate key '%.*s' at byte %zu", WORD_SHOWN,
 				  p->scratch, p->at);
 	key = strdup(p->scratch);
 	if (!key)
@@ -372,7 +410,7 @@ static int parse_object(struct parser *p, struct json_object **ret)
 		if (peek(p) == '}')
 			break;
 		if (peek(p) != ',')
-			return bad(p, "expected separator in object");
+			return bad(p, "expected separator in dict");
 		p->at++;
 	}
 	p->at++;
@@ -412,17 +450,17 @@ static int parse_value(struct parser *p, struct json_object **ret)
 		p->depth--;
 		return r;
 	}
-	if (c == '"')
+	if (at_quote(p))
 		return parse_text(p, ret);
 	if (c == '-' || (c >= '0' && c <= '9'))
 		return parse_number(p, ret);
 	return parse_name(p, ret);
 }
 
-int drover_json_parse(const char *text, size_t len, size_t max, struct json_object **ret,
-		      struct drover_error *e)
+static int parse(const char *text, size_t len, size_t max, bool single,
+		 struct json_object **ret, struct drover_error *e)
 {
-	struct parser p = { .text = text, .len = len, .e = e };
+	struct parser p = { .text = text, .len = len, .single = single, .e = e };
 	_cleanup_json_ struct json_object *o = NULL;
 	_cleanup_free_ char *scratch = NULL;
 	int r;
@@ -439,4 +477,16 @@ int drover_json_parse(const char *text, size_t len, size_t max, struct json_obje
 		return bad(&p, "expecting end of input");
 	*ret = TAKE_PTR(o);
 	return 0;
+}
+
+int drover_json_parse(const char *text, size_t len, size_t max, struct json_object **ret,
+		      struct drover_error *e)
+{
+	return parse(text, len, max, false, ret, e);
+}
+
+int drover_json_parse_quotes(const char *text, size_t len, size_t max, struct json_object **ret,
+			     struct drover_error *e)
+{
+	return parse(text, len, max, true, ret, e);
 }

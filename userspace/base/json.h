@@ -47,8 +47,15 @@ int drover_json_parse(const char *text, size_t len, size_t max, struct json_obje
 		      struct drover_error *e);
 
 /*
+ * The same for what people and scripts send to a control socket: a string may be in
+ * single quotes, too, and \' is an escape, as in QEMU's.
+ */
+int drover_json_parse_quotes(const char *text, size_t len, size_t max, struct json_object **ret,
+			     struct drover_error *e);
+
+/*
  * The incremental form, for a stream of values without framing: several in one
- * write, one in many writes, no newline needed.
+ * write, one in many writes, no newline needed. It takes single quotes.
  */
 struct drover_json_stream;
 
