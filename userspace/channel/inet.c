@@ -92,6 +92,20 @@ static const char *cause(int r)
 	return r == -ECANCELED ? "cancelled" : r == -ETIMEDOUT ? "timed out" : drover_strerror(r);
 }
 
+/* @name: the address that was tried; said when it is not what was given */
+static void prefix_failure(const struct drover_address *a, const char *name,
+			   struct drover_error *e)
+{
+	size_t host = strlen(a->u.inet.host);
+
+	if (!strncmp(name, a->u.inet.host, host) && name[host] == ':' &&
+	    !strcmp(name + host + 1, a->u.inet.port))
+		drover_err_prefix(e, "Failed to connect to '%s': ", name);
+	else
+		drover_err_prefix(e, "Failed to connect to '%s:%s' (%s): ", a->u.inet.host,
+				  a->u.inet.port, name);
+}
+
 static int try_one(const struct drover_address *a, const struct addrinfo *ai,
 		   const struct drover_channel_opts *o, uint64_t deadline, int *ret,
 		   struct drover_error *e)
@@ -112,8 +126,7 @@ static int try_one(const struct drover_address *a, const struct addrinfo *ai,
 	}
 	memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
 	drover_socket_name(&sa, ai->ai_addrlen, name, sizeof(name));
-	drover_err_prefix(e, "Failed to connect to '%s:%s' (%s): ", a->u.inet.host,
-			  a->u.inet.port, name);
+	prefix_failure(a, name, e);
 	return r;
 }
 

@@ -115,7 +115,7 @@ int drover_unix_listen(const struct drover_address *a, const struct drover_chann
 	if (!r)
 		r = bind_path(fd, &un, len);
 	if (r < 0)
-		return drover_err(e, r, "Failed to bind socket to '%s': %s", a->u.unix_.path,
+		return drover_err(e, r, "Failed to bind socket to %s: %s", a->u.unix_.path,
 				  drover_strerror(r));
 	if (listen(fd, SOMAXCONN) < 0) {
 		r = -errno;
