@@ -242,6 +242,11 @@ check-tsan: deps-san
 check-san: programs unit $(DOC_GENS)
 	$(Q)B=$(B) DROVER_SANITIZER=1 prove --timer -e '' $(UNIT_TESTS) $(SAN_TESTS)
 
+.PHONY: record-qmp
+record-qmp: ## QEMU's answers to tests/qmp/corpus/sends.jsonl, recorded anew
+record-qmp: deps-bench
+	$(Q)python3 tests/qmp/record.py
+
 .PHONY: soak-migrate soak-kill
 soak-migrate: ## N migrations back and forth (N=200): nothing leaks
 soak-migrate: programs

@@ -14,4 +14,6 @@ if [ -x "$b/tests/docs/gen-qmp" ]; then
 	"$b/tests/docs/gen-qmp" > "$d/generated/qmp.rst"
 	"$b/tests/docs/gen-qmp" jobs > "$d/generated/jobs.rst"
 fi
+PYTHONDONTWRITEBYTECODE=1 python3 "$(dirname "$0")/gen-differences.py" \
+	> "$d/generated/qmp-differences.rst"
 [ ! -x "$b/tests/docs/gen-agent" ] || "$b/tests/docs/gen-agent" > "$d/generated/agent.rst"
