@@ -29,6 +29,7 @@ struct drover_error;
  * @fd: owned
  * @received: one bit a page, of each block
  * @digest: XXH3-64 of each page as it was placed, 0: zero; NULL without digests
+ * @token, @config: whose session it was when it was opened, or is since bind
  */
 struct drover_ledger {
 	int fd;
@@ -37,6 +38,8 @@ struct drover_ledger {
 	unsigned int nblocks;
 	uint64_t *received[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *digest[DROVER_RAM_BLOCKS_MAX];
+	uint8_t token[DROVER_LEDGER_TOKEN_LEN];
+	char config[DROVER_LEDGER_CONFIG_MAX];
 };
 
 /** drover_ledger_new() - an empty one: no page has arrived, no session */
@@ -51,6 +54,13 @@ int drover_ledger_new(const struct drover_ram *ram, bool digests, struct drover_
  * or another negative errno. Sealed against being shortened, so that the VMM can't.
  */
 int drover_ledger_open(int fd, const struct drover_ram *ram, struct drover_ledger **ret,
+		       struct drover_error *e);
+
+/**
+ * drover_ledger_view() - the same for the VMM: received bits only, which it can't write to
+ * @fd: taken over, also on failure; writable all the same, for the next droverd
+ */
+int drover_ledger_view(int fd, const struct drover_ram *ram, struct drover_ledger **ret,
 		       struct drover_error *e);
 
 /* Unmap and close; the VMM's copy lives on. NULL is fine. Returns NULL */
