@@ -35,8 +35,8 @@ static void request_deinit(struct request *rq)
 	free(rq->channels);
 }
 
-static int parse_channels(const struct qmp_call *call, bool incoming, struct request *rq,
-			  struct drover_error *e)
+int channels_of_call(const struct qmp_call *call, bool incoming,
+		     struct drover_channel_list **ret, struct drover_error *e)
 {
 	struct json_object *channels = qmp_arg_get(call, "channels");
 	const char *uri = qmp_arg_str(call, "uri");
@@ -54,7 +54,7 @@ static int parse_channels(const struct qmp_call *call, bool incoming, struct req
 	r = uri ? drover_channel_list_from_uri(uri, list, e) :
 		  drover_channel_list_from_json(channels, incoming, list, e);
 	if (r >= 0)
-		rq->channels = TAKE_PTR(list);
+		*ret = TAKE_PTR(list);
 	return r;
 }
 
@@ -114,7 +114,7 @@ static int parse_request(const struct qmp_call *call, bool incoming, struct requ
 	const struct droverd *d = call->opaque;
 	int r;
 
-	r = parse_channels(call, incoming, rq, e);
+	r = channels_of_call(call, incoming, &rq->channels, e);
 	if (r >= 0)
 		r = resolve_fd(d, rq, e);
 	if (r >= 0)
@@ -138,24 +138,21 @@ static struct drover_migration_params make_params(const struct droverd *d,
 	};
 }
 
-static int check_resume(const struct qmp_call *call, struct drover_error *e)
+static int resume(const struct qmp_call *call, const struct request *rq, struct drover_error *e)
 {
-	if (!qmp_arg_bool(call, "resume", false))
-		return 0;
 	if (qmp_arg_get(call, "config"))
 		return drover_err(e, -EINVAL,
 				  "'config' can't be given with 'resume': the paused migration has its own");
-	return drover_err(e, -EOPNOTSUPP,
-			  "Parameter 'resume': recovery of a paused migration is not built in");
+	return postcopy_resume(call->opaque, rq->channels, e);
 }
 
 /* What makes any new migration impossible, in either direction. */
 static int check_idle(const struct droverd *d, struct drover_error *e)
 {
 	if (job_in_doubt(d->job))
-		return drover_err(e, -EBUSY,
-				  "guest: its ownership is in doubt until the destination answers or migrate-settle decides");
-	if (job_running(d->job) && d->job->side == DROVER_SIDE_SOURCE)
+		return drover_err(e, -EBUSY, JOB_DOUBT_TEXT);
+	/* A destination whose guest runs already is no longer waiting for one. */
+	if (job_running(d->job) && (d->job->side == DROVER_SIDE_SOURCE || job_postcopy(d->job)))
 		return drover_err(e, -EBUSY, "There's a migration process in progress");
 	if (d->guest->ops->status(d->guest) == DROVER_GUEST_GONE)
 		return drover_err(e, -ENOTCONN, "guest: its VMM is gone");
@@ -219,8 +216,8 @@ int cmd_migrate(struct qmp_call *call, struct drover_error *e)
 		return r;
 	p = make_params(d, &rq, DROVER_SIDE_SOURCE);
 	r = drover_migration_check_transport(&p, e);
-	if (r >= 0)
-		r = check_resume(call, e);
+	if (r >= 0 && qmp_arg_bool(call, "resume", false))
+		return resume(call, &rq, e);
 	if (r >= 0)
 		r = check_source(d, e);
 	if (r >= 0)
@@ -257,6 +254,8 @@ int cmd_migrate_cancel(struct qmp_call *call, struct drover_error *e)
 	if (job_in_doubt(d->job))
 		return drover_err(e, -EBUSY,
 				  "migration: the guest may have been handed over, too late to cancel; migrate-settle decides");
+	if (job_postcopy(d->job))
+		return drover_err(e, -EBUSY, "Postcopy migration in progress, cannot cancel.");
 	return drover_migration_cancel(d->job->m, e);
 }
 

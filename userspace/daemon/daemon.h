@@ -127,6 +127,10 @@ extern const size_t droverd_ncommands;
 bool job_running(const struct job *j);
 /* Source side, COMMIT sent and not answered: nobody knows who owns the guest. */
 bool job_in_doubt(const struct job *j);
+#define JOB_DOUBT_TEXT \
+	"guest: its ownership is in doubt until the destination answers or migrate-settle decides"
+/* Its guest was handed over, and not all of its RAM: it can't be cancelled, only completed. */
+bool job_postcopy(const struct job *j);
 /**
  * job_start() - start a migration in place of the last one
  * @p: all but event, opaque, guest and log, which are the daemon's
@@ -147,6 +151,19 @@ void job_dismiss(struct job *j);
 
 /* owner.c: what the guest's record asks for at start-up (and after a failed start). */
 void owner_attach(struct droverd *d);
+/*
+ * Take up a postcopy whose daemon has died: @list is where to connect to, or where to
+ * listen. -ENOENT: the guest's VMM knows of none, nothing has happened.
+ */
+int owner_take_up(struct droverd *d, enum drover_side side,
+		  const struct drover_channel_list *list, struct drover_error *e);
+
+/* cmd-migrate.c: the arguments `uri` or `channels`; the caller frees the list. */
+int channels_of_call(const struct qmp_call *call, bool incoming,
+		     struct drover_channel_list **ret, struct drover_error *e);
+/* cmd-postcopy.c: `migrate` with `resume` */
+int postcopy_resume(struct droverd *d, const struct drover_channel_list *list,
+		    struct drover_error *e);
 
 /* guest-check.c: DROVER_CHECK, once the guest's verdict on its move is final. */
 void guest_check_begin(struct droverd *d);

@@ -6,11 +6,13 @@
  */
 #include <json-c/json.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "daemon/daemon.h"
+#include "engine/blocktime.h"
 
 enum group { GROUP_ram, GROUP_top, GROUP_x, GROUP_COUNT };
 enum kind { KIND_u64, KIND_f64 };
@@ -128,6 +130,70 @@ static struct json_object *rounds(const struct job *j)
 	return a;
 }
 
+static uint64_t mean(uint64_t total, uint64_t count)
+{
+	return count ? total / count : 0;
+}
+
+static void add_u64(struct json_object *o, const char *name, uint64_t v)
+{
+	json_object_object_add(o, name, json_object_new_uint64(v));
+}
+
+static void append_u64(struct json_object *a, uint64_t v)
+{
+	json_object_array_add(a, json_object_new_uint64(v));
+}
+
+/*
+ * QEMU's members, by threads that waited: which of them are vCPUs nobody tells us, so in
+ * @ours each is named by its id.
+ */
+static void add_threads(const struct drover_blocktime_report *b, struct json_object *o,
+			struct json_object *ours)
+{
+	struct json_object *time = json_object_new_array(), *latency = json_object_new_array();
+	struct json_object *threads = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < b->nthreads; i++) {
+		const struct drover_blocktime_thread *t = &b->thread[i];
+		struct json_object *one = json_object_new_object();
+
+		append_u64(time, t->total_ns / DROVER_NS_PER_MS);
+		append_u64(latency, mean(t->total_ns, t->count));
+		json_object_object_add(one, "thread", json_object_new_int(t->tid));
+		add_u64(one, "waits", t->count);
+		add_u64(one, "blocked-us", t->total_ns / 1000);
+		json_object_array_add(threads, one);
+	}
+	json_object_object_add(o, "postcopy-vcpu-blocktime", time);
+	json_object_object_add(o, "postcopy-vcpu-latency", latency);
+	json_object_object_add(ours, "postcopy-threads", threads);
+}
+
+static void add_blocktime(const struct job *j, struct json_object *o, struct json_object *ours)
+{
+	_cleanup_free_ struct drover_blocktime_report *b = malloc(sizeof(*b));
+	struct json_object *dist;
+	unsigned int i;
+
+	if (!b || drover_migration_blocktime(j->m, b) < 0)
+		return;
+	add_u64(o, "postcopy-blocktime", b->blocked_ns / DROVER_NS_PER_MS);
+	add_u64(o, "postcopy-latency", mean(b->total_ns, b->count));
+	add_u64(o, "postcopy-non-vcpu-latency", mean(b->unknown_ns, b->unknown_count));
+	dist = json_object_new_array();
+	for (i = 0; i < DROVER_BLOCKTIME_BUCKETS; i++)
+		append_u64(dist, b->bucket[i]);
+	json_object_object_add(o, "postcopy-latency-dist", dist);
+	add_threads(b, o, ours);
+	add_u64(ours, "postcopy-waits", b->count);
+	add_u64(ours, "postcopy-waiting", b->waiting);
+	if (b->dropped)
+		add_u64(ours, "postcopy-waits-dropped", b->dropped);
+}
+
 static void add_ours(struct json_object *o, const struct job *j,
 		     const struct drover_migration_info *info)
 {
@@ -174,6 +240,7 @@ static struct json_object *of_job(const struct job *j)
 	if (listening)
 		json_object_object_add(o, "socket-address", listening);
 	add_ours(group[GROUP_x], j, &info);
+	add_blocktime(j, o, group[GROUP_x]);
 	json_object_object_add(o, "ages", ages);
 	json_object_object_add(o, "drover", group[GROUP_x]);
 	return o;

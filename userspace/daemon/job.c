@@ -21,6 +21,21 @@ bool job_in_doubt(const struct job *j)
 	return j && drover_migration_in_doubt(j->m);
 }
 
+bool job_postcopy(const struct job *j)
+{
+	if (!j || j->settle || job_in_doubt(j))
+		return false;
+	switch (drover_migration_state(j->m)) {
+	case DROVER_STATE_POSTCOPY_ACTIVE:
+	case DROVER_STATE_POSTCOPY_PAUSED:
+	case DROVER_STATE_POSTCOPY_RECOVER_SETUP:
+	case DROVER_STATE_POSTCOPY_RECOVER:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void drop_last(struct droverd *d)
 {
 	json_object_put(d->last);
@@ -87,7 +102,7 @@ int job_start(struct droverd *d, const struct drover_migration_params *p, bool e
 	retire(d);
 	r = start(d, p, exit_on_error, e);
 	if (r < 0) {
-		if (!p->settle)
+		if (!p->settle && !p->postcopy)
 			owner_attach(d);
 		return r;
 	}

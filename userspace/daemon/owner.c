@@ -2,7 +2,9 @@
 /*
  * What the guest's ownership record asks of a new daemon. A source in doubt asks its
  * peer until somebody knows; a destination, whatever became of it, answers such a
- * question on the address its peer knows. The record is the VMM's, so it is there
+ * question on the address its peer knows. One whose VMM still has a ledger is in
+ * postcopy, and paused; a source that has released its guest may have to serve it yet,
+ * and is told so, and where to, by the operator. The record is the VMM's, so it is there
  * when the daemon that wrote it is not.
  */
 #include <errno.h>
@@ -125,6 +127,81 @@ static bool token_set(const struct drover_owner_record *rec)
 	return memcmp(rec->token, zero, sizeof(zero)) != 0;
 }
 
+/* Does the VMM keep a list of what has arrived? Only while something is missing. */
+static bool has_ledger(struct droverd *d)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!d->guest->ops->ledger_get)
+		return false;
+	if (d->guest->ops->ledger_get(d->guest, &fd, &e) < 0)
+		drover_logf(&d->log, DROVER_LOG_ERR, "guest: ledger of postcopy: %s", e.msg);
+	return fd >= 0;
+}
+
+static bool has_postcopy(struct droverd *d, enum drover_side side,
+			 const struct drover_owner_record *rec)
+{
+	if (!token_set(rec))
+		return false;
+	return side == DROVER_SIDE_SOURCE ? rec->state == DROVER_OWNER_RELEASED :
+	       rec->state == DROVER_OWNER_OWNED && has_ledger(d);
+}
+
+static int take_up(struct droverd *d, enum drover_side side,
+		   const struct drover_channel_list *list, struct drover_error *e)
+{
+	struct drover_presence none = { { 0 } };
+	struct drover_migration_params p = {
+		.side = side,
+		.config = &d->settings,
+		.present = &none,
+		.channels = list,
+		.fd = -1,
+		.postcopy = true,
+	};
+	int r = job_start(d, &p, false, e);
+
+	if (r >= 0 && side == DROVER_SIDE_DEST)
+		guest_check_begin(d);
+	return r;
+}
+
+int owner_take_up(struct droverd *d, enum drover_side side,
+		  const struct drover_channel_list *list, struct drover_error *e)
+{
+	struct drover_owner_record rec;
+	int r = d->guest->ops->owner_get(d->guest, &rec, e);
+
+	if (r < 0)
+		return drover_err_prefix(e, "guest: ownership record: "), r;
+	return has_postcopy(d, side, &rec) ? take_up(d, side, list, e) : -ENOENT;
+}
+
+/* Paused, and the source may come: to where it knows us, until the operator names another. */
+static void attach_postcopy(struct droverd *d, const char *peer)
+{
+	_cleanup_(list_freep) struct drover_channel_list *list = NULL;
+	struct drover_error e = DROVER_ERROR_INIT;
+	int r = list_of_peer(peer, &list, &e);
+
+	if (r < 0) {
+		drover_logf(&d->log, DROVER_LOG_ERR,
+			    "guest: postcopy: recorded address: %s; waiting for migrate-recover",
+			    e.msg);
+		return;
+	}
+	r = take_up(d, DROVER_SIDE_DEST, list, &e);
+	if (r >= 0) {
+		drover_logf(&d->log, DROVER_LOG_INFO,
+			    "guest: its postcopy is paused; listening on %s", peer);
+		return;
+	}
+	drover_logf(&d->log, DROVER_LOG_WARNING, "guest: postcopy: %s; trying again", e.msg);
+	loop_timer_arm(&d->settle_retry, SETTLE_RETRY_MS);
+}
+
 void owner_attach(struct droverd *d)
 {
 	struct drover_owner_record rec;
@@ -137,6 +214,8 @@ void owner_attach(struct droverd *d)
 	d->released = rec.state == DROVER_OWNER_RELEASED;
 	if (rec.state == DROVER_OWNER_IN_DOUBT)
 		settle_source(d, rec.peer);
+	else if (has_postcopy(d, DROVER_SIDE_DEST, &rec))
+		attach_postcopy(d, rec.peer);
 	else if (rec.state != DROVER_OWNER_RELEASED && token_set(&rec) && *rec.peer)
 		settle_dest(d, rec.peer);
 }

@@ -7,7 +7,8 @@
 
 bool run_state_incoming(const struct droverd *d)
 {
-	if (d->job && d->job->side == DROVER_SIDE_DEST && !d->job->settle && job_running(d->job))
+	if (d->job && d->job->side == DROVER_SIDE_DEST && !d->job->settle && job_running(d->job) &&
+	    !job_postcopy(d->job))
 		return true;
 	return d->guest->ops->status(d->guest) == DROVER_GUEST_INCOMING;
 }
