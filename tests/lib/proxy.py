@@ -6,11 +6,14 @@ client, "back": to it), a byte offset in that direction, and what happens there:
   cut    both ends are closed; bytes before the offset have been forwarded
   stall  nothing is forwarded any more in either direction, and nothing closed
   flip   one bit of that byte is inverted
-Without faults it can stand for a long way: `delay` seconds for what goes back.
+Without faults it can stand for a long way: `delay` seconds for what goes back. What is
+forwarded now can be cut at any time, and later connections be sent elsewhere.
 """
 import socket
 import threading
 import time
+
+from netns import inside
 
 
 class Fault:
@@ -25,9 +28,9 @@ class Fault:
 
 
 class Proxy:
-    def __init__(self, port, *faults, delay=0):
-        self.target, self.faults = ("127.0.0.1", port), list(faults)
-        self.delay = delay
+    def __init__(self, port, *faults, delay=0, host="127.0.0.1", netns=None):
+        self.target, self.faults = (host, port), list(faults)
+        self.delay, self.netns = delay, netns
         self.lock = threading.Lock()
         self.count = {}                 # (connection, direction) -> bytes forwarded
         self.data = {}                  # the same -> the first bytes, as they came
@@ -35,7 +38,7 @@ class Proxy:
         self.socks, self.threads = [], []
         self.stalled = threading.Event()
         self.closing = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = inside(netns, lambda: socket.create_server(("127.0.0.1", 0)))
         self.port = self.listener.getsockname()[1]
         self.uri = f"tcp:127.0.0.1:{self.port}"
         self.thread(self.accept)
@@ -53,7 +56,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                right = socket.create_connection(self.target, 10)
+                right = inside(self.netns, lambda: socket.create_connection(self.target, 10))
                 right.settimeout(None)
             except OSError:
                 left.close()
@@ -116,6 +119,13 @@ class Proxy:
                 s.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def cut(self):
+        """End every connection there is now."""
+        with self.lock:
+            socks, self.socks = self.socks, []
+        self.part(*socks)
+        return len(socks) // 2
 
     def bytes(self, n=0, direction="out"):
         with self.lock:
