@@ -25,6 +25,7 @@ HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drove
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh
 DEPS_SAN := clang libclang-rt-14-dev util-linux
+DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3
 DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1 sparse
 DEPS_VM_DEBUG := flex bison bc xz-utils libelf-dev libssl-dev
@@ -92,11 +93,13 @@ missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/nul
 	grep -q 'ok installed' || echo $$p; done)
 install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	apt-get -qq -y --no-install-recommends install $(1) >/dev/null,:)
-.PHONY: deps deps-san deps-bench deps-vm deps-vm-debug
+.PHONY: deps deps-san deps-web deps-bench deps-vm deps-vm-debug
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
 deps-san: deps ## and those for sanitizers and fuzzing
 	$(Q)$(call install_missing,$(call missing,$(DEPS_SAN)))
+deps-web: deps ## and a browser for the report's page
+	$(Q)$(call install_missing,$(call missing,$(DEPS_WEB)))
 deps-bench: deps ## and the peers that make bench measures against
 	$(Q)$(call install_missing,$(call missing,$(DEPS_BENCH)))
 deps-vm: deps ## and what builds the module and boots the test guest (no kernel is installed)
@@ -173,7 +176,7 @@ demo: deps
 	$(Q)$(MAKE) all
 	$(Q)B=$(B) python3 tests/demo/demo.py
 
-.PHONY: check check-run check-unit check-lint
+.PHONY: check check-run check-unit check-lint check-web
 check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak, the module in a guest
 check: deps-vm
 	$(Q)$(MAKE) check-run
@@ -185,6 +188,11 @@ check-unit: $(UNIT_TESTS) ## unit tests only
 	$(Q)prove -e '' $(UNIT_TESTS)
 check-lint: all $(DOC_GENS) ## layers, globals, headers, licences, generated pages
 	$(Q)B=$(B) CC="$(CC)" prove -e '' $(wildcard tests/lint/*.t)
+
+check-web: ## the report's page in headless Chromium
+check-web: deps-web
+	$(Q)$(MAKE) programs
+	$(Q)B=$(B) prove -e '' $(wildcard tests/web/*.t)
 
 # ---- the module, in a guest with a kernel of its own ------------------------
 VM_BINS := $(patsubst tests/vm/%.c,$(B)/vm/bin/%,$(wildcard tests/vm/*.c))
@@ -284,7 +292,7 @@ fuzz-run: $(FUZZERS:%=$(B)/%)
 		echo "$$f: clean for $(FUZZ_TIME) s"; done
 
 # ---- documentation ----------------------------------------------------------
-.PHONY: docs docs-generated docs-screens
+.PHONY: docs docs-generated docs-screens docs-report
 docs: ## HTML and man pages into build/docs and build/man
 docs: docs-generated $(HTMLS) $(MANS)
 docs-generated: $(DOC_GENS)
@@ -293,10 +301,15 @@ docs-screens: ## the screen of droverctl watch, taken anew from a terminal
 docs-screens: deps
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) python3 tests/docs/screens.py watch Documentation/screens
+docs-report: ## pictures of the report's page, drawn anew by Chromium
+docs-report: deps-web
+	$(Q)$(MAKE) programs
+	$(Q)B=$(B) python3 tests/docs/screens.py report Documentation/screens
 $(B)/docs/%.html: Documentation/%.rst $(wildcard Documentation/generated/*.rst Documentation/screens/*)
 	$(call say,HTML,$@)
 	@mkdir -p $(@D)
 	$(Q)rst2html --halt=warning $< $@
+	@cp -r Documentation/screens $(@D)
 $(B)/man/%: Documentation/man/%.rst
 	$(call say,MAN,$@)
 	@mkdir -p $(@D)

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from drover import DEADLINE, DROVERCTL, SLOW, World, finish, listen, start  # noqa: E402
 
 COLUMNS, ROWS = 100, 8
+WIDTH, HEIGHT = 1040, 1130      # of the page's picture
 ADVICE = "will not converge because dirty rate"
 
 
@@ -75,6 +76,30 @@ def watch(world):
     return early, stuck, last
 
 
+def report(world, path):
+    """The page of a migration of some seconds, written to this path."""
+    src = world.daemon("c", "sim:size=384M,dirty=60M,hot=192M,zero=20,prefault=on")
+    dst = world.daemon("d", "sim:size=384M,prefault=on")
+    start(src, listen(dst), {"multifd": True, "multifd-channels": 2, "max-bandwidth": 150 << 20,
+                             "downtime-limit": 50, "avail-switchover-bandwidth": 1 << 30,
+                             "max-rounds": 12, "on-no-converge": "switchover"})
+    ends = finish(src, dst)
+    subprocess.run([DROVERCTL, "-s", src.path, "report", path], check=True, timeout=DEADLINE)
+    return ends
+
+
+def shot(world, page, picture, dark=False):
+    """The page as Chromium draws it in a namespace without a network."""
+    # As root it has no sandbox of its own; the page is ours.
+    subprocess.run(["unshare", "-rn", "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+                    "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage",
+                    f"--user-data-dir={world.file('chromium')}",
+                    f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+                    f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}",
+                    "file://" + page], check=True, timeout=2 * DEADLINE,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def write(directory, name, text):
     path = os.path.join(directory, name)
     with open(path + ".new", "w", encoding="utf-8") as f:
@@ -88,6 +113,11 @@ def main():
         if what == "watch":
             early, stuck, last = watch(world)
             write(directory, "watch.txt", "\n\n".join((early, stuck, last)) + "\n")
+        elif what == "report":
+            page = world.file("report.html")
+            report(world, page)
+            for name, dark in (("report.png", False), ("report-dark.png", True)):
+                shot(world, page, os.path.join(os.path.abspath(directory), name), dark)
         else:
             sys.exit(__doc__)
 

@@ -18,7 +18,8 @@
 #define WIDTH 820
 #define HEIGHT 220
 #define TOP 10
-#define BAR_HEIGHT 34
+#define BAR_HEIGHT 30
+#define BAR_Y(second) ((second) ? BAR_HEIGHT + 4 : 0)
 /* A round too short to see is drawn as wide as this. */
 #define THIN 1.0
 /* What takes less of the whole does not make the scale: the last pages' burst would dwarf all. */
@@ -28,21 +29,36 @@ static const char head[] =
 	"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 	"<meta http-equiv=\"Content-Security-Policy\" "
 	"content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+	"<meta name=\"viewport\" content=\"width=device-width\">\n"
 	"<title>drover migration report</title>\n<style>\n"
+	":root { color-scheme: light dark; --text: #1c2733; --back: #fff; --soft: #56646f;"
+	" --line: #9aa7b4; --card: #f2f5f8; --bad: #b02a26; --c0: #2f7ed8; --c1: #8795a3;"
+	" --c2: #7450c9; --c3: #22937d; --c4: #d98a00; --c5: #b8577c; --c6: #d9534f }\n"
+	"@media (prefers-color-scheme: dark) { :root { --text: #dfe6ec; --back: #14191f;"
+	" --soft: #9fadba; --line: #53616e; --card: #1e262e; --bad: #ff8f89; --c0: #4f97e5;"
+	" --c1: #748493; --c2: #9478e0; --c3: #35ae96; --c4: #f0a93c; --c5: #d27a9c;"
+	" --c6: #ec6d68 } }\n"
 	"body { font: 15px/1.45 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;"
-	" color: #1c2733; background: #fff }\n"
-	"h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }\n"
+	" color: var(--text); background: var(--back) }\n"
+	"h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }\n"
 	"table { border-collapse: collapse; font-variant-numeric: tabular-nums }\n"
-	"th, td { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }\n"
-	"thead th { border-bottom: 1px solid #9aa7b4 } td.n { text-align: right }\n"
-	"svg { width: 100%; height: auto } svg text { font: 12px sans-serif; fill: #4a5866 }\n"
-	".sent { fill: #2f7ed8 } .stopped { fill: #d9534f } .axis { stroke: #9aa7b4 }\n"
-	".dirty { fill: none; stroke: #e69500; stroke-width: 2 }\n"
-	".p0 { fill: #2f7ed8 } .p1 { fill: #9aa7b4 } .p2 { fill: #6f42c1 } .p3 { fill: #2ca58d }\n"
-	".p4 { fill: #e69500 } .p5 { fill: #b8577c } .p6 { fill: #d9534f }\n"
+	"th, td { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top }\n"
+	"thead th { border-bottom: 1px solid var(--line) } td.n, th.n { text-align: right }\n"
+	".tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1rem 0 }\n"
+	".tiles div { background: var(--card); border-radius: .4rem; padding: .5rem 1rem }\n"
+	".tiles b { display: block; font-size: 1.3rem } .tiles, .note { color: var(--soft) }\n"
+	".tiles b { color: var(--text) } .rounds { font-size: .85rem }\n"
+	"details { margin: .6rem 0 } summary { cursor: pointer }\n"
+	"svg { width: 100%; height: auto } svg text { font: 12px sans-serif; fill: var(--soft) }\n"
+	"svg .in { fill: #fff } .axis { stroke: var(--line) }\n"
+	".sent { fill: var(--c0) } .stopped { fill: var(--c6) }\n"
+	".dirty { fill: none; stroke: var(--c4); stroke-width: 2.5 }\n"
+	".p0 { fill: var(--c0) } .p1 { fill: var(--c1) } .p2 { fill: var(--c2) }\n"
+	".p3 { fill: var(--c3) } .p4 { fill: var(--c4) } .p5 { fill: var(--c5) }\n"
+	".p6 { fill: var(--c6) } .e { opacity: .6 }\n"
 	".key { display: inline-block; width: .8em; height: .8em; margin-right: .4em }\n"
 	".key svg { width: 100%; height: 100% }\n"
-	".bad { color: #b02a26 }\n</style>\n</head>\n<body>\n";
+	".bad { color: var(--bad) }\n</style>\n</head>\n<body>\n";
 
 static void text(FILE *f, const char *s)
 {
@@ -86,6 +102,39 @@ static struct json_object *ours(struct json_object *info, const char *name)
 	return v;
 }
 
+static void tile(FILE *f, const char *value, const char *what)
+{
+	fputs("<div><b>", f);
+	text(f, value);
+	fprintf(f, "</b>%s</div>\n", what);
+}
+
+/* What one looks for first. */
+static void tiles(FILE *f, const struct progress *p, struct json_object *info)
+{
+	uint64_t us = json_number(info, "drover", "downtime-us", NULL);
+	char value[64], size[HUMAN_SIZE];
+
+	fputs("<div class=\"tiles\">\n", f);
+	snprintf(value, sizeof(value), "%.2f s", (double)p->total_ms / 1000);
+	tile(f, value, "total time");
+	if (us) {
+		snprintf(value, sizeof(value), "%.1f ms", (double)us / 1000);
+		tile(f, value, "downtime");
+	}
+	if (p->has_ram && p->source) {
+		tile(f, human_bytes(p->total, size), "guest RAM");
+		tile(f, human_bytes(p->transferred, size), "sent");
+		snprintf(value, sizeof(value), "%s/s", human_bytes(p->bandwidth, size));
+		tile(f, value, "drain rate");
+		snprintf(value, sizeof(value), "%s/s", human_bytes(p->dirty_rate, size));
+		tile(f, value, "dirty rate");
+		snprintf(value, sizeof(value), "%" PRIu64, p->round);
+		tile(f, value, "rounds");
+	}
+	fputs("</div>\n", f);
+}
+
 static void summary(FILE *f, struct json_object *info, struct json_object *config)
 {
 	static const struct { const char *name, *outer, *member; } rows[] = {
@@ -106,7 +155,9 @@ static void summary(FILE *f, struct json_object *info, struct json_object *confi
 	fprintf(f, "<h1>Migration: <span class=\"%s\">",
 		strcmp(p.status, "completed") == 0 && !p.differences ? "good" : "bad");
 	text(f, line);
-	fputs("</span></h1>\n<table>\n", f);
+	fputs("</span></h1>\n", f);
+	tiles(f, &p, info);
+	fputs("<table>\n", f);
 	for (i = 0; i < DROVER_ARRAY_SIZE(rows); i++)
 		row(f, rows[i].name, json_text(info, rows[i].outer, rows[i].member));
 	progress_hint(&p, line, sizeof(line));
@@ -146,6 +197,22 @@ static double end_of(struct json_object *r)
 			json_number(r, NULL, "duration-us", NULL));
 }
 
+/* 1, 2, 2.5 or 5 times a power of ten, in units of which @base make the next; >= @least */
+static double step_of(double least, double base)
+{
+	static const double nice[] = { 1, 2, 2.5, 5, 10 };
+	double unit = 1;
+	size_t i = 0;
+
+	while (least / unit >= base)
+		unit *= base;
+	while (least / unit >= 10)
+		unit *= 10;
+	while (least / unit > nice[i])
+		i++;
+	return nice[i] * unit;
+}
+
 static struct plot scales(struct json_object *list)
 {
 	size_t i, n = json_object_array_length(list);
@@ -165,11 +232,13 @@ static struct plot scales(struct json_object *list)
 		if (dirty > p.top)
 			p.top = dirty;
 	}
+	p.top = 4 * step_of(p.top / 4, 1024);
 	return p;
 }
 
 static void axes(FILE *f, const struct plot *p)
 {
+	double step = step_of(p->us / 5e6, 10), s;
 	char size[HUMAN_SIZE];
 	int i;
 
@@ -181,9 +250,10 @@ static void axes(FILE *f, const struct plot *p)
 			"text-anchor=\"end\">%s/s</text>\n", LEFT, LEFT + WIDTH, y_of(p, rate),
 			y_of(p, rate), i ? ".3" : "1", LEFT - 6, y_of(p, rate) + 4,
 			human_bytes((uint64_t)rate, size));
-		fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.2f s</text>\n",
-			LEFT + WIDTH * i / 4, TOP + HEIGHT + 18, p->us / 1e6 * i / 4);
 	}
+	for (s = 0; s * 1e6 <= p->us; s += step)
+		fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g s</text>\n",
+			x_of(p, (uint64_t)(s * 1e6)), TOP + HEIGHT + 18, s);
 }
 
 static void round_bar(FILE *f, const struct plot *p, struct json_object *r)
@@ -212,10 +282,10 @@ static void dirty_line(FILE *f, const struct plot *p, struct json_object *list)
 		struct json_object *r = json_object_array_get_idx(list, i);
 		double y = y_of(p, (double)json_number(r, NULL, "dirty-bytes-rate", NULL));
 
-		if (json_number(r, NULL, "stopped", NULL))
-			break;
 		fprintf(f, "%.2f,%.2f %.2f,%.2f ", x_of(p, json_number(before, NULL, "at-us", NULL)),
 			y, x_of(p, json_number(r, NULL, "at-us", NULL)), y);
+		if (json_number(r, NULL, "stopped", NULL))
+			break;
 	}
 	fputs("\"/>\n", f);
 }
@@ -237,7 +307,7 @@ static void timeline(FILE *f, struct json_object *list)
 	for (i = 0; i < json_object_array_length(list); i++)
 		round_bar(f, &p, json_object_array_get_idx(list, i));
 	dirty_line(f, &p, list);
-	fputs("</svg>\n<p>", f);
+	fputs("</svg>\n<p class=\"note\">", f);
 	key(f, "sent", "throughput of a round");
 	key(f, "stopped", "the same, guest stopped");
 	key(f, "p4", "dirty rate");
@@ -248,14 +318,15 @@ static void round_table(FILE *f, struct json_object *list)
 {
 	size_t i;
 
-	fputs("<table class=\"rounds\">\n<thead><tr>", f);
+	fputs("<details>\n<summary>The rounds in figures</summary>\n<table class=\"rounds\">\n"
+	      "<thead><tr>", f);
 	for (i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *r = json_object_array_get_idx(list, i);
 
 		if (!i) {
 			json_object_object_foreach(r, name, unused) {
 				(void)unused;
-				fputs("<th>", f);
+				fputs("<th class=\"n\">", f);
 				text(f, name);
 				fputs("</th>", f);
 			}
@@ -270,7 +341,7 @@ static void round_table(FILE *f, struct json_object *list)
 		}
 		fputs("</tr>\n", f);
 	}
-	fputs("</tbody>\n</table>\n", f);
+	fputs("</tbody>\n</table>\n</details>\n", f);
 }
 
 static void rounds(FILE *f, struct json_object *info)
@@ -286,45 +357,89 @@ static void rounds(FILE *f, struct json_object *info)
 	round_table(f, list);
 }
 
-/* One bar of all parts, then their figures. */
-static void downtime(FILE *f, struct json_object *info)
+/* "downtime-pages-us" has "expected-pages-us" beside it. */
+static bool expected_part(struct json_object *x, const char *part, uint64_t *ret)
 {
-	struct json_object *x = NULL;
+	char name[64];
 	bool has;
-	double whole = (double)json_number(info, "drover", "downtime-us", &has), at = 0;
+
+	snprintf(name, sizeof(name), "expected-%s", part + DOWNTIME_PREFIX);
+	*ret = json_number(x, NULL, name, &has);
+	return has;
+}
+
+/* One bar of all parts; @expected: of those that were estimated */
+static void part_bar(FILE *f, struct json_object *x, bool expected, double scale)
+{
+	double at = 0;
 	unsigned int i = 0;
 
-	if (!has || whole <= 0 || !json_object_object_get_ex(info, "drover", &x))
-		return;
-	fprintf(f, "<h2>Downtime</h2>\n<svg role=\"img\" aria-label=\"parts of the downtime\" "
-		"viewBox=\"0 0 %d %d\">\n", WIDTH, BAR_HEIGHT);
-	json_object_object_foreach(x, part, us) {
-		double width = (double)json_object_get_uint64(us) / whole * WIDTH;
+	fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", LEFT - 6,
+		BAR_Y(expected) + BAR_HEIGHT / 2.0 + 4, expected ? "expected" : "achieved");
+	json_object_object_foreach(x, part, v) {
+		uint64_t us = json_object_get_uint64(v);
+		double width;
 
 		if (!downtime_part(part))
 			continue;
-		fprintf(f, "<rect class=\"p%u\" x=\"%.2f\" y=\"0\" width=\"%.2f\" height=\"%d\"/>\n",
-			i++ % 7, at, width, BAR_HEIGHT);
+		if (expected)
+			expected_part(x, part, &us);
+		width = (double)us / scale * WIDTH;
+		fprintf(f, "<rect class=\"p%u%s\" x=\"%.2f\" y=\"%d\" width=\"%.2f\" "
+			"height=\"%d\"/>\n", i++ % 7, expected ? " e" : "", LEFT + at,
+			BAR_Y(expected), width, BAR_HEIGHT);
+		if (width > 90)
+			fprintf(f, "<text class=\"in\" x=\"%.2f\" y=\"%.1f\" "
+				"text-anchor=\"middle\">%.*s %.1f ms</text>\n",
+				LEFT + at + width / 2, BAR_Y(expected) + BAR_HEIGHT / 2.0 + 4,
+				(int)downtime_part(part), part + DOWNTIME_PREFIX,
+				(double)us / 1000);
 		at += width;
 	}
-	fputs("</svg>\n<table class=\"downtime\">\n<thead><tr><th>Part</th><th>us</th></tr></thead>\n"
-	      "<tbody>\n", f);
-	i = 0;
+}
+
+static void part_table(FILE *f, struct json_object *x, uint64_t achieved, uint64_t expected)
+{
+	unsigned int i = 0;
+
+	fputs("<table class=\"downtime\">\n<thead><tr><th>Part</th><th class=\"n\">achieved, us</th>"
+	      "<th class=\"n\">expected, us</th></tr></thead>\n<tbody>\n", f);
 	json_object_object_foreach(x, name, v) {
+		uint64_t us;
+
 		if (!downtime_part(name))
 			continue;
 		fprintf(f, "<tr><td><span class=\"key\"><svg viewBox=\"0 0 10 10\"><rect "
 			"class=\"p%u\" width=\"10\" height=\"10\"/></svg></span>%.*s</td>"
-			"<td class=\"n\">", i++ % 7, (int)downtime_part(name),
-			name + DOWNTIME_PREFIX);
-		text(f, plain(v));
+			"<td class=\"n\">%" PRIu64 "</td><td class=\"n\">", i++ % 7,
+			(int)downtime_part(name), name + DOWNTIME_PREFIX, json_object_get_uint64(v));
+		if (expected_part(x, name, &us))
+			fprintf(f, "%" PRIu64, us);
 		fputs("</td></tr>\n", f);
 	}
-	fprintf(f, "<tr><th>achieved</th><td class=\"n\">%.0f</td></tr>\n", whole);
-	whole = (double)json_number(info, "drover", "expected-downtime-us", &has);
-	if (has)
-		fprintf(f, "<tr><th>expected</th><td class=\"n\">%.0f</td></tr>\n", whole);
-	fputs("</tbody>\n</table>\n", f);
+	fprintf(f, "<tr><th>whole</th><td class=\"n\">%" PRIu64 "</td><td class=\"n\">", achieved);
+	if (expected)
+		fprintf(f, "%" PRIu64, expected);
+	fputs("</td></tr>\n</tbody>\n</table>\n", f);
+}
+
+static void downtime(FILE *f, struct json_object *info)
+{
+	uint64_t achieved = json_number(info, "drover", "downtime-us", NULL);
+	uint64_t expected = json_number(info, "drover", "expected-downtime-us", NULL);
+	double scale = (double)(achieved > expected ? achieved : expected);
+	struct json_object *x = NULL;
+
+	if (!achieved || !json_object_object_get_ex(info, "drover", &x))
+		return;
+	fprintf(f, "<h2>Downtime</h2>\n<svg role=\"img\" aria-label=\"parts of the downtime, achieved "
+		"and expected\" viewBox=\"0 0 %d %d\">\n", LEFT + WIDTH + 30,
+		BAR_Y(expected > 0) + BAR_HEIGHT);
+	part_bar(f, x, false, scale);
+	if (expected)
+		part_bar(f, x, true, scale);
+	fputs("</svg>\n", f);
+	part_table(f, x, achieved, expected);
 }
 
 static void channels(FILE *f, struct json_object *info)
@@ -334,8 +449,8 @@ static void channels(FILE *f, struct json_object *info)
 
 	if (!list || !json_object_is_type(list, json_type_array))
 		return;
-	fputs("<h2>Channels</h2>\n<table>\n<thead><tr><th>Channel</th><th>sent, bytes</th>"
-	      "<th>received, bytes</th></tr></thead>\n<tbody>\n", f);
+	fputs("<h2>Channels</h2>\n<table>\n<thead><tr><th>Channel</th><th class=\"n\">sent, bytes</th>"
+	      "<th class=\"n\">received, bytes</th></tr></thead>\n<tbody>\n", f);
 	for (i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 
@@ -374,6 +489,6 @@ void report_html(FILE *f, struct json_object *info, struct json_object *config)
 		members(f, x);
 	fputs("</table>\n</details>\n<details>\n<summary>Options</summary>\n<table>\n", f);
 	members(f, config);
-	fputs("</table>\n</details>\n<p>Written by droverctl " DROVER_VERSION ".</p>\n"
+	fputs("</table>\n</details>\n<p class=\"note\">Written by droverctl " DROVER_VERSION ".</p>\n"
 	      "</body>\n</html>\n", f);
 }
