@@ -69,6 +69,7 @@ upto_ = $(if $(2),$(firstword $(2)) $(if $(filter $(1),$(firstword $(2))),,$(cal
 
 UNIT_SRCS := $(wildcard tests/unit/*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRCS))
+PEERS := $(B)/tests/peer/droverd-minor $(B)/tests/peer/droverd-major
 DOC_GENS := $(patsubst tests/docs/%.c,$(B)/tests/docs/%,$(wildcard tests/docs/gen-*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 SCRIPT_TESTS := $(sort $(wildcard tests/lint/*.t tests/qmp/*.t tests/e2e/*.t))
@@ -79,10 +80,11 @@ HTMLS := $(patsubst Documentation/%.rst,$(B)/docs/%.html,$(wildcard Documentatio
 .PHONY: all
 all: ## build everything (V=1 is loud; CC=clang works)
 all: programs libs
-.PHONY: programs libs unit
+.PHONY: programs libs unit peers
 programs: $(HAVE_PROGRAMS:%=$(B)/%)
 libs: $(B)/libdrover.so $(B)/libdrover.a
-unit: $(UNIT_TESTS)
+unit: $(UNIT_TESTS) peers
+peers: $(PEERS)
 
 .PHONY: help
 help: ## this list
@@ -162,6 +164,16 @@ $(B)/tests/unit/$(1): tests/unit/$(1).c $(B)/.flags $(call archives,$(call upto,
 		$$(LIBS_$(firstword $(subst -, ,$(1))))
 endef
 $(foreach t,$(UNIT_SRCS:tests/unit/%.c=%),$(eval $(call unit_rules,$(t))))
+
+# droverd of another protocol version: what looks at the version is compiled again.
+AGED := $(shell grep -lE 'DROVER_WIRE_(VERSION|OLDEST|MAJOR|MINOR)' userspace/*/*.c)
+AGE_minor := -DDROVER_WIRE_MINOR=255u
+AGE_major := -DDROVER_WIRE_MAJOR=200u
+$(B)/tests/peer/droverd-%: $(AGED) $(call objs,daemon) $(call archives,$(LIBRARY_LAYERS))
+	$(call say,PEER,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(AGE_$*) $(ALL_LDFLAGS) -o $@ $(AGED) $(call objs,daemon) \
+		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS) $(LIBS_daemon)
 
 $(B)/tests/docs/%: tests/docs/%.c $(call archives,$(LIBRARY_LAYERS))
 	$(call say,TEST,$@)

@@ -54,6 +54,7 @@ static struct json_object *option(const struct drover_option *opt)
 	json_object_object_add(o, "min", json_object_new_uint64(opt->min));
 	json_object_object_add(o, "max", json_object_new_uint64(opt->max));
 	add_bool(o, "capability", opt->flags & DROVER_OPTION_CAPABILITY);
+	add_bool(o, "must-agree", opt->flags & DROVER_OPTION_MUST_AGREE);
 	values = add_array(o, "values");
 	for (i = 0; i < opt->nvalues; i++) {
 		struct json_object *v = json_object_new_object();

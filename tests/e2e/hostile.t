@@ -16,14 +16,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from drover import (DEADLINE, SANITIZER, Tap, brief, finish, follow, good, listen,  # noqa: E402
                     migrate, port_of, start)
 from proxy import Fault, Proxy  # noqa: E402
+from wire import ATTACH, FRAME, HELLO  # noqa: E402
 
 tap = Tap()
 MIB = 1 << 20
 SEED = int(os.environ.get("SEED", "1"))
 SIM = "sim:size=16M,dirty=2M"
 ROUNDS = 3 if SANITIZER else 10
-FRAME = 40              # bytes of a frame's header
-HELLO, ATTACH = 1, 4    # message numbers
 
 
 def connect(uri):

@@ -98,9 +98,9 @@ class Process:
 class Daemon(Process):
     """A droverd. self.qmp is a client that stays; self.client() makes another."""
 
-    def __init__(self, world, name, guest, *args, **popen):
+    def __init__(self, world, name, guest, *args, program=DROVERD, **popen):
         self.name, self.path = name, os.path.join(world.dir, name + ".qmp")
-        super().__init__([DROVERD, "--qmp", "unix:" + self.path, "--guest", guest, *args],
+        super().__init__([program, "--qmp", "unix:" + self.path, "--guest", guest, *args],
                          os.path.join(world.dir, name + ".log"), **popen)
         self.qmp = self.client()
 

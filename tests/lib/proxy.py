@@ -8,11 +8,14 @@ client, "back": to it), a byte offset in that direction, and what happens there:
   flip   one bit of that byte is inverted
 Without faults it can stand for a long way: `delay` seconds for what goes back. What is
 forwarded now can be cut at any time, and later connections be sent elsewhere.
+`rewrite` gets the first frame that a client sends on the first connection, and gives what is
+forwarded in its place.
 """
 import socket
 import threading
 import time
 
+import wire
 from netns import inside
 
 
@@ -28,9 +31,9 @@ class Fault:
 
 
 class Proxy:
-    def __init__(self, port, *faults, delay=0, host="127.0.0.1", netns=None):
+    def __init__(self, port, *faults, delay=0, host="127.0.0.1", netns=None, rewrite=None):
         self.target, self.faults = (host, port), list(faults)
-        self.delay, self.netns = delay, netns
+        self.delay, self.netns, self.rewrite = delay, netns, rewrite
         self.lock = threading.Lock()
         self.count = {}                 # (connection, direction) -> bytes forwarded
         self.data = {}                  # the same -> the first bytes, as they came
@@ -73,7 +76,10 @@ class Proxy:
         key, seen = (n, direction), 0
         while True:
             try:
-                data = bytearray(src.recv(65536))
+                if self.rewrite and key == (0, "out") and not seen:
+                    data = bytearray(self.rewrite(wire.read_frame(src)))
+                else:
+                    data = bytearray(src.recv(65536))
             except OSError:
                 data = b""
             if not data:

@@ -106,6 +106,51 @@ static bool destination_differs(const struct drover_option *o, const char *other
 	return ok;
 }
 
+/* HELLO mentions an option that must be agreed on, where it is not the default. */
+static bool offered(const struct drover_option *o, const char *other)
+{
+	_cleanup_(drover_config_deinit) struct drover_config c;
+	_cleanup_json_ struct json_object *j = NULL, *offer = NULL, *want = NULL;
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct json_object *v = NULL;
+
+	drover_config_init(&c);
+	j = json("{%s\"%s\": %s}", companions(o->id), o->name, other);
+	if (drover_config_set_json(&c, j, NULL, &e) < 0)
+		return false;
+	offer = drover_config_offer(&c);
+	want = json("%s", other);
+	if (!(o->flags & DROVER_OPTION_MUST_AGREE))
+		return !json_object_object_get_ex(offer, o->name, NULL);
+	return json_object_object_get_ex(offer, o->name, &v) && json_object_equal(v, want);
+}
+
+static void offers(void)
+{
+	_cleanup_(drover_config_deinit) struct drover_config c;
+	_cleanup_json_ struct json_object *nothing = NULL;
+	char buf[128], text[64];
+
+	drover_config_init(&c);
+	nothing = drover_config_offer(&c);
+	tap_ok(nothing && json_object_object_length(nothing) == 0, "the defaults are not mentioned");
+	for_each_option(o) {
+		const char *other = other_value(o, buf);
+
+		if (other && o->id != DROVER_OPT_mode)
+			tap_ok(offered(o, other), "%s: HELLO %s it", o->name,
+			       o->flags & DROVER_OPTION_MUST_AGREE ? "mentions" : "leaves out");
+	}
+	json_object_put(nothing);
+	nothing = json("[{\"option\": \"a\", \"desc\": \"b\"}, {\"option\": 1}, {\"desc\": \"c\"}]");
+	drover_config_refusals_text(nothing, text, sizeof(text));
+	tap_ok(!strcmp(text, "a: b; 1: ?; ?: c"), "a list of refusals as text: %s", text);
+	drover_config_refusals_text(nothing, text, 7);
+	tap_ok(!strcmp(text, "a: b; "), "cut where the room ends: %s", text);
+	drover_config_refusals_text(NULL, text, sizeof(text));
+	tap_ok(!text[0], "no list, no text");
+}
+
 static void every_option(void)
 {
 	_cleanup_(drover_config_deinit) struct drover_config c;
@@ -221,6 +266,7 @@ static void whole(void)
 int main(void)
 {
 	every_option();
+	offers();
 	refusals();
 	bounded();
 	whole();

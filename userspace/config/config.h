@@ -89,6 +89,13 @@ struct drover_have {
 int drover_config_feasible(const struct drover_config *c, const struct drover_have *have,
 			   bool source, struct drover_error *e);
 
+/*
+ * What HELLO says of a config: the MUST-AGREE members that are not the default. A peer that
+ * does not know an option yet, or cares for it no more, is not troubled by one that nobody
+ * uses. New reference; NULL when out of memory.
+ */
+struct json_object *drover_config_offer(const struct drover_config *c);
+
 /**
  * drover_config_negotiate() - the incoming side's answer to a HELLO
  * @mine: the incoming side's config
@@ -108,6 +115,8 @@ int drover_config_negotiate(const struct drover_config *mine, const struct drove
 			    struct json_object *theirs, const struct drover_have *have,
 			    struct drover_config *ret, struct json_object **ret_refusals,
 			    struct drover_error *e);
+/* "option: desc; option: desc" from a list of refusals, as much of it as fits. */
+void drover_config_refusals_text(struct json_object *refusals, char *buf, size_t size);
 /*
  * @dst takes @src's values of RUNTIME options: what was changed since @dst was made. -ENOMEM
  * leaves @dst half changed.

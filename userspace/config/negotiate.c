@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The incoming side's answer to the config in HELLO. The source's JSON is hostile input: it
+ * The config in HELLO and the incoming side's answer to it. The source's JSON is hostile input: it
  * passes the same checks as a request, one member at a time, so that every refusal is named
- * and not only the first. Pure; called by the destination's engine.
+ * and not only the first. Pure; called by the engine.
  */
 #include "config/config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -71,6 +72,26 @@ static int refuse_unknown(struct talk *t, const char *key)
 	name[i] = '\0';
 	drover_err(&why, -EINVAL, "Parameter '%s' is unexpected", name);
 	return refuse(t, name, why.msg);
+}
+
+struct json_object *drover_config_offer(const struct drover_config *c)
+{
+	_cleanup_json_ struct json_object *offer = json_object_new_object();
+	const struct drover_option *o = drover_option_table(NULL);
+	const struct drover_option *end = o + DROVER_OPTION_COUNT;
+
+	for (; o < end; o++) {
+		struct json_object *v;
+
+		if (!(o->flags & DROVER_OPTION_MUST_AGREE) || drover_value_is_default(o, c))
+			continue;
+		v = drover_value_to_json(o, c);
+		if (!offer || !v || json_object_object_add(offer, o->name, v) < 0) {
+			json_object_put(v);
+			return NULL;
+		}
+	}
+	return TAKE_PTR(offer);
 }
 
 /* What they say; members they don't mention have their defaults. */
@@ -220,4 +241,26 @@ int drover_config_negotiate(const struct drover_config *mine, const struct drove
 	drover_config_deinit(&t.theirs);
 	drover_config_deinit(&t.accepted);
 	return r;
+}
+
+static const char *text_of(struct json_object *refusal, const char *member)
+{
+	struct json_object *v = NULL;
+
+	json_object_object_get_ex(refusal, member, &v);
+	return v ? json_object_get_string(v) : "?";
+}
+
+void drover_config_refusals_text(struct json_object *refusals, char *buf, size_t size)
+{
+	size_t i, used = 0;
+
+	buf[0] = '\0';
+	for (i = 0; json_object_is_type(refusals, json_type_array) &&
+	     i < json_object_array_length(refusals) && used < size; i++) {
+		struct json_object *one = json_object_array_get_idx(refusals, i);
+
+		used += (size_t)snprintf(buf + used, size - used, "%s%s: %s", i ? "; " : "",
+					 text_of(one, "option"), text_of(one, "desc"));
+	}
 }

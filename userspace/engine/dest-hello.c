@@ -162,12 +162,12 @@ static int read_ranges(struct session *x, struct drover_link *l, bool keep, stru
 	return 0;
 }
 
-static int answer(struct drover_link *l, uint32_t status, struct json_object *text,
+static int answer(struct session *x, uint32_t status, struct json_object *text,
 		  uint64_t features, struct drover_error *e)
 {
 	struct drover_msg_hello_ack a = {
 		.status = status,
-		.version = DROVER_WIRE_VERSION,
+		.version = x->version,
 		.features = features,
 	};
 	_cleanup_free_ uint8_t *body = malloc(DROVER_BODY_MAX);
@@ -180,7 +180,7 @@ static int answer(struct drover_link *l, uint32_t status, struct json_object *te
 	n = drover_hello_ack_encode(&a, body, DROVER_BODY_MAX);
 	if (n < 0)
 		return drover_err(e, n, "HELLO_ACK: %s", drover_strerror(n));
-	return drover_link_send(l, DROVER_MSG_HELLO_ACK, body, (size_t)n, NULL, 0, 0, e);
+	return drover_link_send(x->main, DROVER_MSG_HELLO_ACK, body, (size_t)n, NULL, 0, 0, e);
 }
 
 static int session_new(struct drover_dest *d, struct drover_link *l,
@@ -196,6 +196,7 @@ static int session_new(struct drover_dest *d, struct drover_link *l,
 	x->d = d;
 	x->m = d->m;
 	x->main = l;
+	x->version = drover_hello_version(h);
 	x->state_fd = -EBADF;
 	x->one_way = h->flags & DROVER_HELLO_ONE_WAY;
 	x->round = 1;
@@ -287,6 +288,7 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 {
 	struct json_object *no = json_object_new_array(), *yes;
 	uint64_t features = h->features & DROVER_HELLO_DIGEST;
+	char text[DROVER_ERR_MAX - 64];
 	struct drover_config cfg;
 	bool cfg_ok;
 	size_t n;
@@ -311,9 +313,9 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 		if (cfg_ok)
 			drover_config_deinit(&cfg);
 		if (r >= 0 && !x->one_way)
-			answer(l, DROVER_ACK_REFUSED, no, features, NULL);
-		r = drover_err(e, -ECONNREFUSED, "handshake refused: %s",
-			       json_object_to_json_string_ext(no, JSON_C_TO_STRING_PLAIN));
+			answer(x, DROVER_ACK_REFUSED, no, features, NULL);
+		drover_config_refusals_text(no, text, sizeof(text));
+		r = drover_err(e, -ECONNREFUSED, "handshake refused: %s", text);
 		goto out;
 	}
 	if (r >= 0)
@@ -327,7 +329,7 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 		goto out;
 	x->ndata = x->m->config.multifd ? x->m->config.multifd_channels : 0;
 	yes = drover_config_to_json(&x->m->config);
-	r = x->one_way ? 0 : answer(l, DROVER_ACK_OK, yes, features, e);
+	r = x->one_way ? 0 : answer(x, DROVER_ACK_OK, yes, features, e);
 	json_object_put(yes);
 out:
 	json_object_put(no);
@@ -348,7 +350,7 @@ int dest_hello(struct drover_dest *d, struct drover_link *l, size_t hello_len,
 	r = drover_hello_decode(copy, hello_len, h, e);
 	if (r < 0)
 		return drover_link_bad(l, e), r;
-	if (h->version_min > DROVER_WIRE_VERSION || h->version_max >> 8 < DROVER_WIRE_MAJOR)
+	if (!drover_hello_version(h))
 		return drover_err(e, -EPROTONOSUPPORT, "HELLO: the source speaks %u.%u to %u.%u, this side %u.%u",
 				  h->version_min >> 8, h->version_min & 0xff, h->version_max >> 8,
 				  h->version_max & 0xff, DROVER_WIRE_MAJOR, DROVER_WIRE_MINOR);

@@ -29,6 +29,23 @@ void dest_refuse(struct drover_dest *d, const char *why)
 		    drover_stat_get(&d->m->stats.refused_connections) + 1);
 }
 
+/*
+ * A source was refused: error-desc says why, also while it waits for the next. Not where a
+ * session is under way or the guest is here: that is another migration's story.
+ */
+static void tell_refusal(struct drover_dest *d, const struct drover_error *e)
+{
+	enum drover_state st = drover_state_get(d->m);
+	DROVER_LOCK(&d->lock);
+
+	if (d->session || d->completed ||
+	    (st != DROVER_STATE_SETUP && st != DROVER_STATE_FAILED))
+		return;
+	pthread_mutex_lock(&d->m->lock);
+	d->m->error = *e;
+	pthread_mutex_unlock(&d->m->lock);
+}
+
 int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
 		struct drover_error *e)
 {
@@ -62,12 +79,22 @@ static void new_session(struct conn *c, size_t len)
 	if (r < 0) {
 		/* Counted before it is told: who has read the answer finds it counted. */
 		dest_refuse(d, e.msg);
+		tell_refusal(d, &e);
 		drover_link_fail(c->link, r, e.msg);
 		drover_link_linger(c->link, drover_deadline_ms(1000));
 		return;
 	}
 	know_conn(c);
 	session_main(x);
+}
+
+/* It can read the header of our answer, and sees by it which version is spoken here. */
+static void answer_other_age(struct conn *c, const struct drover_error *e)
+{
+	tell_refusal(c->d, e);
+	drover_link_set(c->link, DROVER_ON_M, 0);
+	drover_link_fail(c->link, e->code, e->msg);
+	drover_link_linger(c->link, drover_deadline_ms(1000));
 }
 
 static void first_message(struct conn *c)
@@ -84,6 +111,8 @@ static void first_message(struct conn *c)
 		r = drover_err(&e, r ? r : -ETIMEDOUT, "nothing came within handshake-timeout");
 	if (r) {
 		dest_refuse(c->d, r < 0 ? e.msg : "it closed without a message");
+		if (r == -EPROTONOSUPPORT)
+			answer_other_age(c, &e);
 		return;
 	}
 	if (f.type == DROVER_MSG_OWNER_QUERY) {

@@ -53,6 +53,7 @@ struct session {
 	struct drover_migration *m;
 	struct drover_link *main;
 	uint8_t token[DROVER_TOKEN_LEN];
+	uint16_t version;       /* of the protocol, that both speak */
 	bool one_way;
 	bool verify;
 	struct drover_place *place;

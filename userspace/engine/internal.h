@@ -23,7 +23,7 @@ enum settle_word { SETTLE_NONE, SETTLE_OWN, SETTLE_RELEASE };
  * @state: enum drover_state; changed by compare-and-swap only
  * @config: in force; the destination replaces it once, when it accepts a HELLO, before any
  *	thread of that session but its first exists
- * @lock: guards everything down to @rounds; taken alone, never across a wait but @cond's
+ * @lock: guards everything down to @rounds; taken last, never across a wait but @cond's
  * @cond: signalled when a word of the operator comes (continue, settle) or the bell rings
  * @live: @config with RUNTIME changes applied
  * @error: the first failure

@@ -49,13 +49,14 @@ static int send_hello(struct drover_source *s, struct drover_error *e)
 	const struct drover_guest_traits *t = m->guest->ops->traits(m->guest);
 	_cleanup_free_ struct drover_msg_hello *h = calloc(1, sizeof(*h));
 	_cleanup_free_ uint8_t *body = malloc(DROVER_BODY_MAX);
-	struct json_object *cfg = drover_config_to_json(&m->config);
+	struct json_object *cfg = drover_config_offer(&m->config);
 	unsigned int i;
 	int n, r = -ENOMEM;
 
 	if (!h || !body || !cfg)
 		goto out;
-	h->version_min = h->version_max = DROVER_WIRE_VERSION;
+	h->version_min = DROVER_WIRE_OLDEST;
+	h->version_max = DROVER_WIRE_VERSION;
 	h->flags = (s->one_way ? DROVER_HELLO_ONE_WAY : 0) |
 		   (t->has_uuid ? DROVER_HELLO_HAS_UUID : 0);
 	h->features = m->config.verify != DROVER_VERIFY_NONE ? DROVER_HELLO_DIGEST : 0;
@@ -160,21 +161,11 @@ static int send_ranges(struct drover_source *s, struct drover_error *e)
 static int refused(const struct drover_msg_hello_ack *a, struct drover_error *e)
 {
 	struct json_object *arr = NULL;
-	char text[DROVER_ERR_MAX - 64] = "";
-	size_t i, used = 0;
+	char text[DROVER_ERR_MAX - 64];
 
 	if (drover_json_parse(a->text, a->text_len, DROVER_BODY_MAX, &arr, e) < 0)
 		return drover_err_prefix(e, "HELLO_ACK: "), -EBADMSG;
-	for (i = 0; json_object_is_type(arr, json_type_array) &&
-	     i < json_object_array_length(arr) && used < sizeof(text); i++) {
-		struct json_object *o = json_object_array_get_idx(arr, i), *opt = NULL, *desc = NULL;
-
-		json_object_object_get_ex(o, "option", &opt);
-		json_object_object_get_ex(o, "desc", &desc);
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s: %s",
-					 i ? "; " : "", opt ? json_object_get_string(opt) : "?",
-					 desc ? json_object_get_string(desc) : "?");
-	}
+	drover_config_refusals_text(arr, text, sizeof(text));
 	json_object_put(arr);
 	return drover_err(e, -ECONNREFUSED, "handshake refused by the destination: %s", text);
 }
@@ -184,7 +175,7 @@ static int accepted(const struct drover_msg_hello_ack *a, struct drover_error *e
 	struct json_object *o = NULL;
 	int r;
 
-	if (a->version != DROVER_WIRE_VERSION)
+	if (a->version < DROVER_WIRE_OLDEST || a->version > DROVER_WIRE_VERSION)
 		return drover_err(e, -EPROTONOSUPPORT, "HELLO_ACK: version %u.%u was not offered",
 				  a->version >> 8, a->version & 0xff);
 	r = drover_json_parse(a->text, a->text_len, DROVER_BODY_MAX, &o, e);
@@ -211,7 +202,7 @@ static int wait_hello_ack(struct drover_source *s, uint64_t deadline, struct dro
 		return drover_err(e, -ECONNRESET,
 				  "handshake: the destination closed the connection without an answer; a reader that never answers needs one-way");
 	if (r < 0)
-		return drover_err(e, r, "handshake: %s", drover_strerror(r));
+		return drover_err_prefix(e, "handshake: "), r;
 	if (f.type == DROVER_MSG_FAIL) {
 		struct drover_msg_status st;
 

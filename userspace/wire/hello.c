@@ -125,6 +125,13 @@ int drover_hello_encode(const struct drover_msg_hello *m, void *buf, size_t cap)
 	return put_done(&p);
 }
 
+uint16_t drover_hello_version(const struct drover_msg_hello *m)
+{
+	uint16_t v = m->version_max < DROVER_WIRE_VERSION ? m->version_max : DROVER_WIRE_VERSION;
+
+	return v >= m->version_min && v >= DROVER_WIRE_OLDEST ? v : 0;
+}
+
 static int get_block(struct wire_get *g, struct drover_msg_hello *m, uint32_t i,
 		     struct drover_error *e)
 {

@@ -20,9 +20,16 @@ struct drover_error;
  * Magic, version and checksum keep their place and meaning in every version to come.
  */
 #define DROVER_WIRE_MAGIC 0x52565244u
+/* Tests make peers of another age (Makefile: PEERS). */
+#ifndef DROVER_WIRE_MAJOR
 #define DROVER_WIRE_MAJOR 1u
+#endif
+#ifndef DROVER_WIRE_MINOR
 #define DROVER_WIRE_MINOR 0u
+#endif
 #define DROVER_WIRE_VERSION (DROVER_WIRE_MAJOR << 8 | DROVER_WIRE_MINOR)
+/* Every minor version of this major one is spoken. */
+#define DROVER_WIRE_OLDEST (DROVER_WIRE_MAJOR << 8)
 #define DROVER_FRAME_LEN 40u
 #define DROVER_TOKEN_LEN 16u
 #define DROVER_UUID_LEN 16u
@@ -125,6 +132,8 @@ struct drover_msg_hello {
 	const char *config;             /* JSON text, not NUL-terminated in a decoded message */
 	uint32_t config_len;
 };
+/* The newest version that this build and the sender speak; 0: there is none. */
+uint16_t drover_hello_version(const struct drover_msg_hello *m);
 /*
  * Decoder rejects: no block, bad names, duplicate names, size 0 or unaligned, gpa + size
  * overflow, overlap.
