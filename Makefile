@@ -241,7 +241,7 @@ check-vm-debug: deps-vm-debug
 	$(Q)$(MAKE) vm-programs
 	$(Q)sh tests/vm/fetch.sh
 	$(Q)k=$$(sh tests/vm/debug-kernel.sh) && B=$(B) VM_KERNEL=$$k/bzImage VM_KDIR=$$k/linux \
-		VM_MODULES=$$k/root VM_MEMORY=2048 TIMEOUT_SCALE=5 \
+		VM_MODULES=$$k/root TIMEOUT_SCALE=5 VM_LIMIT=1440 \
 		sh tests/vm/run.sh -s default -s debug
 bench-vm: ## what the module costs, against soft-dirty and userfaultfd
 bench-vm: deps-vm

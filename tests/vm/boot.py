@@ -174,6 +174,8 @@ def boot(args, todo, tap, controls, end):
             limit = time.monotonic() + 30 * scale
         elif text.startswith("@@ fault ") and test:
             test.faults.append(text.removeprefix("@@ fault "))
+        elif text == "@@ scan":
+            limit = time.monotonic() + 120 * scale
         elif text == "@@ done":
             done = True
         elif test:
