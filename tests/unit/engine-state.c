@@ -44,6 +44,8 @@ static const struct {
 	{ "device", "cancelling", S | D },
 	{ "postcopy-device", "postcopy-active", S | D },
 	{ "postcopy-device", "failing", S | D },
+	{ "postcopy-device", "cancelling", S | D },
+	{ "postcopy-device", "postcopy-paused", S },
 	{ "postcopy-active", "completed", S | D },
 	{ "postcopy-active", "postcopy-paused", S | D },
 	{ "postcopy-active", "failing", S | D },
@@ -57,7 +59,7 @@ static const struct {
 	{ "cancelling", "cancelled", S | D },
 	{ "none", "postcopy-paused", S | D },
 	{ "device", "postcopy-paused", S },
-	{ "postcopy-paused", "completed", S },
+	{ "postcopy-paused", "completed", S | D },
 	{ "postcopy-paused", "failing", S },
 	{ "failed", "setup", D },
 };

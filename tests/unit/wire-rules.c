@@ -30,8 +30,8 @@ static const struct rule_case cases[] = {
 	{ "version_min = max", DROVER_MSG_HELLO, 0, 2, 0x100, OK },
 	{ "version_min > max", DROVER_MSG_HELLO, 0, 2, 0x101, "versions" },
 	{ "version_max later", DROVER_MSG_HELLO, 2, 2, 0xffff, OK },
-	{ "both flags", DROVER_MSG_HELLO, 4, 4, 3, OK },
-	{ "third flag", DROVER_MSG_HELLO, 4, 4, 6, "flags" },
+	{ "all flags", DROVER_MSG_HELLO, 4, 4, 7, OK },
+	{ "fourth flag", DROVER_MSG_HELLO, 4, 4, 10, "flags" },
 	{ "top flag", DROVER_MSG_HELLO, 4, 4, 0x80000002, "flags" },
 	{ "uuid not flagged", DROVER_MSG_HELLO, 4, 4, 0, "uuid" },
 	{ "features of a later peer", DROVER_MSG_HELLO, 8, 8, HI, OK },
@@ -85,7 +85,8 @@ static const struct rule_case cases[] = {
 	/* ATTACH */
 	{ "type 0", DROVER_MSG_ATTACH, 16, 2, 0, "type" },
 	{ "type 3", DROVER_MSG_ATTACH, 16, 2, 3, "type" },
-	{ "postcopy with index 1", DROVER_MSG_ATTACH, 16, 2, 2, "index" },
+	{ "postcopy with index 1", DROVER_MSG_ATTACH, 16, 2, 2, OK },
+	{ "postcopy with index 16", DROVER_MSG_ATTACH, 16, 4, 0x00100002, "index" },
 	{ "index 254", DROVER_MSG_ATTACH, 18, 2, 254, OK },
 	{ "index 255", DROVER_MSG_ATTACH, 18, 2, 255, "index" },
 	/* status */

@@ -51,6 +51,19 @@ static inline bool drover_bit_test_and_set_atomic(uint64_t *map, uint64_t bit)
 	return __atomic_fetch_or(&map[bit / 64], mask, __ATOMIC_SEQ_CST) & mask;
 }
 
+static inline bool drover_bit_test_and_clear_atomic(uint64_t *map, uint64_t bit)
+{
+	uint64_t mask = 1ull << (bit % 64);
+
+	return __atomic_fetch_and(&map[bit / 64], ~mask, __ATOMIC_SEQ_CST) & mask;
+}
+
+/* What was set before a bit that is seen set is seen too. */
+static inline bool drover_bit_test_acquire(const uint64_t *map, uint64_t bit)
+{
+	return __atomic_load_n(&map[bit / 64], __ATOMIC_ACQUIRE) >> (bit % 64) & 1;
+}
+
 void drover_bitmap_set_range(uint64_t *map, uint64_t start, uint64_t n);
 void drover_bitmap_clear_range(uint64_t *map, uint64_t start, uint64_t n);
 /* Like set_range, safe against other setters of neighbouring bits. */

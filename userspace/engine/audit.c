@@ -22,6 +22,8 @@ static uint64_t rehash_batch(struct drover_source *s, unsigned int i, const uint
 	uint64_t page, bad = 0;
 
 	for (page = first; page < first + n; page++) {
+		if (drover_bit_test(s->dirty[i], page))
+			continue;       /* postcopy: not sent yet */
 		bool has = drover_bit_test(data, page);
 		uint64_t now = has ? drover_page_digest(b->host + drover_page_off(page)) : 0;
 

@@ -78,9 +78,22 @@ static int group_step(void *arg, uint64_t i, uint64_t end)
 	return 0;
 }
 
+static const uint64_t *digests_of(const struct session *x, unsigned int block)
+{
+	return x->pc ? x->pc->ledger->digest[block] : drover_place_digests(x->place, block);
+}
+
+void session_digest_again(struct session *x)
+{
+	x->digest_ok = x->digest_asked_pages = false;
+	x->digest_next = 0;
+	x->digest_block = 0;
+	memset(x->diff, 0, sizeof(*x->diff));
+}
+
 static int compare(struct session *x, const struct drover_msg_digest *m, struct drover_error *e)
 {
-	const uint64_t *mine = drover_place_digests(x->place, x->block[m->block]) + m->first;
+	const uint64_t *mine = digests_of(x, x->block[m->block]) + m->first;
 	_cleanup_free_ uint64_t *group = NULL;
 	uint32_t i;
 
@@ -149,7 +162,8 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 	r = drover_digest_decode(x->main->body, len, &m, e);
 	if (r < 0)
 		return drover_link_bad(x->main, e), r;
-	if (!x->verify || !x->state_done || x->digest_ok)
+	if (!x->verify || !x->state_done || x->digest_ok ||
+	    (x->committed && !atomic_load(&x->pc->here)))
 		return drover_err(e, -EBADMSG, "DIGEST: not now");
 	if (m.n) {
 		r = check_order(x, &m, e);
@@ -170,11 +184,21 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 		if (x->digest_asked_pages)
 			return drover_err(e, -EBADMSG, "DIGEST: groups differ, their pages do not");
 		x->digest_ok = true;
+		if (x->committed)
+			x->pc->proved = true;
 		drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "equal");
 		return 0;
 	}
-	if (x->one_way || x->digest_asked_pages)
-		return differ(x, e);
+	if (x->one_way || x->digest_asked_pages) {
+		r = differ(x, e);
+		if (!x->committed)
+			return r;
+		/* The guest runs here already: it is told, and that is all. */
+		x->pc->proved = x->digest_ok = true;
+		drover_fail(x->m, e);
+		drover_err_clear(e);
+		return 0;
+	}
 	x->digest_asked_pages = true;
 	memset(x->diff, 0, sizeof(*x->diff));
 	return 0;

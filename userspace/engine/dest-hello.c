@@ -21,6 +21,8 @@ struct session *session_free(struct session *x)
 	if (!x)
 		return NULL;
 	drover_place_free(x->place);
+	if (x->pc && x->pc != x->d->pc)
+		pc_free(x->pc, true);
 	drover_closep(&x->state_fd);
 	free(x->diff);
 	pthread_cond_destroy(&x->cond);
@@ -63,8 +65,8 @@ static const struct drover_ram_block *find_block(const struct drover_ram *ram, c
 	return NULL;
 }
 
-static void match_blocks(struct session *x, const struct drover_msg_hello *h,
-			 struct json_object *no)
+void hello_match_blocks(struct session *x, const struct drover_msg_hello *h,
+			struct json_object *no)
 {
 	const struct drover_ram *ram = x->m->ram;
 	unsigned int i;
@@ -162,8 +164,8 @@ static int read_ranges(struct session *x, struct drover_link *l, bool keep, stru
 	return 0;
 }
 
-static int answer(struct session *x, uint32_t status, struct json_object *text,
-		  uint64_t features, struct drover_error *e)
+int hello_answer(struct session *x, uint32_t status, struct json_object *text,
+		 uint64_t features, struct drover_error *e)
 {
 	struct drover_msg_hello_ack a = {
 		.status = status,
@@ -183,9 +185,8 @@ static int answer(struct session *x, uint32_t status, struct json_object *text,
 	return drover_link_send(x->main, DROVER_MSG_HELLO_ACK, body, (size_t)n, NULL, 0, 0, e);
 }
 
-static int session_new(struct drover_dest *d, struct drover_link *l,
-		       const struct drover_msg_hello *h, struct session **ret,
-		       struct drover_error *e)
+int session_new(struct drover_dest *d, struct drover_link *l, const struct drover_msg_hello *h,
+		struct session **ret, struct drover_error *e)
 {
 	struct session *x = calloc(1, sizeof(*x));
 
@@ -283,6 +284,20 @@ static int enter(struct session *x, struct drover_error *e)
 	return 0;
 }
 
+/* What postcopy needs is made before anything is received: the digests are in it. */
+static int postcopy_new(struct session *x, struct drover_error *e)
+{
+	unsigned int i;
+	int r = pc_new(x->d, NULL, &x->pc, e);
+
+	if (r < 0)
+		return r;
+	memcpy(x->pc->token, x->token, sizeof(x->token));
+	for (i = 0; i < x->m->ram->n && x->verify; i++)
+		drover_place_lend_digests(x->place, i, x->pc->ledger->digest[i]);
+	return 0;
+}
+
 static int negotiate(struct session *x, const struct drover_msg_hello *h, struct drover_link *l,
 		     struct drover_error *e)
 {
@@ -298,7 +313,7 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	if (r < 0)
 		goto out;
 	cfg_ok = r == 0;
-	match_blocks(x, h, no);
+	hello_match_blocks(x, h, no);
 	if (r == 0)
 		match_uuid(x, h, &cfg, no);
 	if (r == 0 && cfg.x_ignore_shared && !x->d->shared_ram)
@@ -306,14 +321,15 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 		       "it must be given to migrate-incoming too: this side has emptied its memory");
 	n = json_object_array_length(no);
 	if (!n)
-		r = drover_place_new(x->m->ram, cfg.verify != DROVER_VERIFY_NONE, &x->place, e);
+		r = drover_place_new(x->m->ram, cfg.verify != DROVER_VERIFY_NONE && !cfg.postcopy_ram,
+				     &x->place, e);
 	if (r >= 0)
 		r = read_ranges(x, l, !n, e);
 	if (n) {
 		if (cfg_ok)
 			drover_config_deinit(&cfg);
 		if (r >= 0 && !x->one_way)
-			answer(x, DROVER_ACK_REFUSED, no, features, NULL);
+			hello_answer(x, DROVER_ACK_REFUSED, no, features, NULL);
 		drover_config_refusals_text(no, text, sizeof(text));
 		r = drover_err(e, -ECONNREFUSED, "handshake refused: %s", text);
 		goto out;
@@ -324,12 +340,16 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 		drover_config_deinit(&cfg);
 		goto out;
 	}
-	r = enter(x, e);
+	if (x->m->config.postcopy_ram)
+		r = postcopy_new(x, e);
+	if (r >= 0)
+		r = enter(x, e);
 	if (r < 0)
 		goto out;
+	x->npostcopy = x->m->config.postcopy_preempt ? x->m->config.postcopy_channels : 0;
 	x->ndata = x->m->config.multifd ? x->m->config.multifd_channels : 0;
 	yes = drover_config_to_json(&x->m->config);
-	r = x->one_way ? 0 : answer(x, DROVER_ACK_OK, yes, features, e);
+	r = x->one_way ? 0 : hello_answer(x, DROVER_ACK_OK, yes, features, e);
 	json_object_put(yes);
 out:
 	json_object_put(no);
@@ -354,6 +374,8 @@ int dest_hello(struct drover_dest *d, struct drover_link *l, size_t hello_len,
 		return drover_err(e, -EPROTONOSUPPORT, "HELLO: the source speaks %u.%u to %u.%u, this side %u.%u",
 				  h->version_min >> 8, h->version_min & 0xff, h->version_max >> 8,
 				  h->version_max & 0xff, DROVER_WIRE_MAJOR, DROVER_WIRE_MINOR);
+	if (h->flags & DROVER_HELLO_RESUME)
+		return dest_resume(d, l, h, ret, e);
 	r = session_new(d, l, h, &x, e);
 	if (r >= 0)
 		r = claim(d, x, e);

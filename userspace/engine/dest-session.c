@@ -19,13 +19,16 @@ void session_kill(struct session *x, const struct drover_error *e)
 	unsigned int i;
 	DROVER_LOCK(&x->lock);
 
-	if (!x->dead && !x->committed) {
+	if (!x->dead && (!x->committed || (x->pc && x->pc->armed))) {
 		x->dead = true;
 		x->error = *e;
 	}
 	for (i = 0; i < x->ndata && x->dead; i++)
 		if (x->data[i])
 			drover_channel_shutdown(x->data[i]->ch);
+	for (i = 0; i < x->npostcopy && x->dead; i++)
+		if (x->urgent[i])
+			drover_channel_shutdown(x->urgent[i]->ch);
 	pthread_cond_broadcast(&x->cond);
 }
 
@@ -47,6 +50,9 @@ static void tick(struct session *x)
 	for (i = 0; i < x->ndata; i++)
 		if (x->data[i])
 			bytes += atomic_load(&drover_channel_stats(x->data[i]->ch)->rx_bytes);
+	for (i = 0; i < x->npostcopy; i++)
+		if (x->urgent[i])
+			bytes += atomic_load(&drover_channel_stats(x->urgent[i]->ch)->rx_bytes);
 	pthread_mutex_unlock(&x->lock);
 	if (bytes > drover_stat_get(&m->stats.transferred))
 		DROVER_STAT(m, transferred, bytes);
@@ -83,6 +89,11 @@ static int round_end(struct session *x, const struct drover_frame *f, struct dro
 	tick(x);
 	if (x->one_way)
 		return 0;
+	if (x->pc && x->pc->armed) {
+		r = pc_wait_all(x, e);
+		if (r < 0)
+			return r;
+	}
 	ack.round = round;
 	ack.bytes = drover_stat_get(&x->m->stats.transferred);
 	n = drover_round_ack_encode(&ack, body, sizeof(body));
@@ -104,7 +115,8 @@ static int dispatch(struct session *x, const struct drover_frame *f, struct drov
 {
 	switch (f->type) {
 	case DROVER_MSG_PAGES:
-		if (x->ndata)
+		/* With postcopy what was asked for on main comes on main. */
+		if (x->ndata && !(x->pc && x->pc->armed))
 			break;
 		return session_pages(x, x->main, f, e);
 	case DROVER_MSG_ROUND_END:
@@ -113,6 +125,12 @@ static int dispatch(struct session *x, const struct drover_frame *f, struct drov
 		return pong(x, f->body_len, e);
 	case DROVER_MSG_SWITCHOVER_REQ:
 		return drover_link_send(x->main, DROVER_MSG_SWITCHOVER_ACK, NULL, 0, NULL, 0, 0, e);
+	case DROVER_MSG_DISCARD:
+		return session_discard(x, f->body_len, e);
+	case DROVER_MSG_PAUSED:
+		if (!x->pc || !x->committed)
+			break;
+		return drover_err(e, -ECONNABORTED, "the source has paused the migration");
 	case DROVER_MSG_STATE:
 		return session_state(x, f, e);
 	case DROVER_MSG_DIGEST:
@@ -131,6 +149,14 @@ static int dispatch(struct session *x, const struct drover_frame *f, struct drov
 	return drover_err(e, -EBADMSG, "channel main: message %s: not now", x->main->info->name);
 }
 
+/* migrate-pause; release-ram */
+static int postcopy_beat(struct session *x, struct drover_error *e)
+{
+	if (x->committed && atomic_exchange(&x->m->pause_asked, false))
+		return drover_err(e, -EINTR, "paused by migrate-pause");
+	return pc_release(x, e);
+}
+
 static int next_message(struct session *x, struct drover_error *e)
 {
 	struct drover_runtime rt;
@@ -147,6 +173,8 @@ static int next_message(struct session *x, struct drover_error *e)
 		if (session_dead(x))
 			return drover_err(e, -ECONNABORTED, "%s", x->error.msg);
 		r = drover_check_stall(x->m, e);
+		if (r >= 0 && x->pc)
+			r = postcopy_beat(x, e);
 		if (r < 0)
 			return r;
 	}
@@ -155,7 +183,7 @@ static int next_message(struct session *x, struct drover_error *e)
 	drover_channel_set_stall(x->main->ch, rt.stall_timeout);
 	r = drover_link_recv(x->main, &f, e);
 	if (r == DROVER_CHANNEL_E_EOF)
-		return x->committed ? 1 :
+		return x->committed && !(x->pc && x->pc->armed) ? 1 :
 			drover_err(e, -ECONNRESET, "channel main: the source (%s) closed it",
 				   drover_channel_peer(x->main->ch));
 	if (r < 0)
@@ -186,6 +214,9 @@ static void end_session(struct session *x)
 	for (i = 0; i < x->ndata; i++)
 		if (x->data[i])
 			drover_channel_shutdown(x->data[i]->ch);
+	for (i = 0; i < x->npostcopy; i++)
+		if (x->urgent[i])
+			drover_channel_shutdown(x->urgent[i]->ch);
 	pthread_mutex_unlock(&x->lock);
 	wait_data_threads(x);
 }
@@ -219,11 +250,48 @@ static void session_failed(struct session *x, int r, const struct drover_error *
 	}
 	end_session(x);
 	x->place = drover_place_free(x->place);
+	if (x->pc) {
+		drover_channel_shutdown(x->main->ch);
+		pc_offline(x->pc);
+		x->pc = pc_free(x->pc, true);
+	}
 	reset_guest(x);
 	pthread_mutex_lock(&x->d->lock);
 	x->d->session = NULL;
 	pthread_mutex_unlock(&x->d->lock);
 	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
+}
+
+void session_pause(struct session *x, int r, const struct drover_error *e)
+{
+	struct drover_error error = DROVER_ERROR_INIT;
+	struct drover_migration *m = x->m;
+	struct postcopy *pc = x->pc;
+	struct drover_msg_token t;
+	uint8_t body[DROVER_TOKEN_LEN];
+	int n;
+
+	if (r == -EINTR || r == -ETIMEDOUT) {
+		memcpy(t.token, x->token, sizeof(t.token));
+		n = drover_token_encode(&t, body, sizeof(body));
+		drover_channel_set_stall(x->main->ch, FAREWELL_MS);
+		drover_link_send(x->main, DROVER_MSG_PAUSED, body, (size_t)n, NULL, 0, 0, NULL);
+	}
+	drover_channel_shutdown(x->main->ch);
+	end_session(x);
+	pc_offline(pc);
+	if (atomic_load(&pc->here) && (pc->proved || !x->verify)) {
+		/* The source may not know it yet; it will when it comes again. */
+		drover_state_set(m, drover_state_get(m), DROVER_STATE_COMPLETED);
+	} else {
+		drover_err(&error, r, "postcopy paused: %.900s", e->msg);
+		drover_unfail(m);
+		drover_fail(m, &error);
+		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
+	}
+	pthread_mutex_lock(&x->d->lock);
+	x->d->session = NULL;
+	pthread_mutex_unlock(&x->d->lock);
 }
 
 void session_main(struct session *x)
@@ -236,10 +304,15 @@ void session_main(struct session *x)
 		r = next_message(x, &e);
 	if (r < 0 && !x->committed) {
 		session_failed(x, r, &e);
+	} else if (r < 0 && x->pc && x->pc->armed) {
+		tick(x);
+		session_pause(x, r, &e);
 	} else {
 		/* After COMMIT nothing that happens on the wire matters to the guest. */
 		tick(x);
 		end_session(x);
+		if (x->pc)
+			pc_offline(x->pc);
 		pthread_mutex_lock(&d->lock);
 		d->session = NULL;
 		pthread_mutex_unlock(&d->lock);

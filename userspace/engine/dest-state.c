@@ -158,7 +158,7 @@ static int resume(struct session *x, struct drover_error *e)
 	pthread_mutex_lock(&x->d->guest);
 	if (x->run)
 		r = g->ops->resume(g, e);
-	if (r >= 0 && g->ops->resumed)
+	if (r >= 0 && g->ops->resumed && !(x->pc && x->pc->armed))
 		g->ops->resumed(g);
 	pthread_mutex_unlock(&x->d->guest);
 	DROVER_STAT(x->m, dt_resume, (drover_now_ns() - t) / 1000);
@@ -182,7 +182,8 @@ static int own(struct session *x, struct drover_error *e)
 	pthread_mutex_unlock(&x->lock);
 	if (r < 0)
 		return r;
-	drover_place_seal(x->place);
+	if (x->place)
+		drover_place_seal(x->place);
 	r = dest_record(x->d, DROVER_OWNER_OWNED, x->token, e);
 	pthread_mutex_lock(&x->lock);
 	x->committed = r >= 0;
@@ -194,6 +195,8 @@ static int own(struct session *x, struct drover_error *e)
 		DROVER_LOCK(&x->d->lock);
 
 		x->d->completed = true;
+		if (x->pc && x->pc->armed)
+			x->d->pc = x->pc;
 	}
 	return r < 0 ? drover_err_prefix(e, "ownership record: ") : 0;
 }
@@ -230,7 +233,12 @@ int session_commit(struct session *x, size_t len, struct drover_error *e)
 	arrived(x);
 	n = drover_token_encode(&t, body, sizeof(body));
 	drover_link_send(x->main, DROVER_MSG_COMMIT_ACK, body, (size_t)n, NULL, 0, 0, NULL);
-	drover_state_set(x->m, DROVER_STATE_DEVICE, DROVER_STATE_COMPLETED);
+	if (x->pc && x->pc->armed) {
+		session_digest_again(x);
+		drover_state_set(x->m, DROVER_STATE_POSTCOPY_DEVICE, DROVER_STATE_POSTCOPY_ACTIVE);
+	} else {
+		drover_state_set(x->m, DROVER_STATE_DEVICE, DROVER_STATE_COMPLETED);
+	}
 	return 0;
 }
 
@@ -242,8 +250,12 @@ int session_released(struct session *x, size_t len, struct drover_error *e)
 
 	if (r < 0)
 		return drover_link_bad(x->main, e), r;
-	if (!x->committed || memcmp(t.token, x->token, sizeof(x->token)))
+	if (!x->committed || memcmp(t.token, x->token, sizeof(x->token)) ||
+	    (x->pc && x->pc->armed && !(atomic_load(&x->pc->here) &&
+					(x->pc->proved || !x->verify))))
 		return drover_err(e, -EBADMSG, "RELEASED: not now");
+	if (x->pc && x->pc->armed)
+		drover_state_set(x->m, DROVER_STATE_POSTCOPY_ACTIVE, DROVER_STATE_COMPLETED);
 	if (dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL) >= 0)
 		atomic_store(&x->d->released, true);
 	return 1;

@@ -213,16 +213,20 @@ static int accept_one(struct drover_dest *d, struct drover_listener *l, struct d
 static void accept_loop(struct drover_dest *d)
 {
 	struct pollfd p[DEST_LISTENERS_MAX + 1];
-	unsigned int i;
+	unsigned int i, n;
 
 	/* Who has let go for good has nothing left to ask. */
 	while (!drover_cancelled(&d->m->cancel) && !atomic_load(&d->released)) {
-		for (i = 0; i < d->nlisteners; i++)
+		/* migrate-recover adds to them. */
+		pthread_mutex_lock(&d->lock);
+		n = d->nlisteners;
+		pthread_mutex_unlock(&d->lock);
+		for (i = 0; i < n; i++)
 			p[i] = (struct pollfd){ .fd = drover_listener_fd(d->listener[i]),
 						.events = POLLIN };
 		p[i] = (struct pollfd){ .fd = d->m->cancel.fd, .events = POLLIN };
 		if (poll(p, i + 1, ACCEPT_TICK_MS) > 0)
-			for (i = 0; i < d->nlisteners; i++)
+			for (i = 0; i < n; i++)
 				if (p[i].revents)
 					accept_one(d, d->listener[i], NULL);
 		reap(d, false);
@@ -262,7 +266,7 @@ static void stop_listening(struct drover_dest *d)
 	d->nlisteners = 0;
 }
 
-static void publish_addresses(struct drover_dest *d)
+void dest_publish_addresses(struct drover_dest *d)
 {
 	struct json_object *arr = json_object_new_array();
 	unsigned int i;
@@ -289,16 +293,19 @@ void *drover_dest_main(void *arg)
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_migration *m = arg;
 	struct drover_dest *d = m->dest;
-	int r = m->settle ? 0 : dest_prepare_guest(d, &e);
+	int r = m->settle ? 0 : m->postcopy ? dest_adopt(d, &e) : dest_prepare_guest(d, &e);
 
 	drover_thread_name("destination", -1);
-	if (r < 0) {
+	if (r < 0 && m->postcopy) {
+		/* The VMM has it still, and the next droverd may know how. */
+		drover_fail(m, &e);
+	} else if (r < 0) {
 		drover_err_prefix(&e, "prepare the guest: ");
 		drover_fail(m, &e);
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 	} else {
-		publish_addresses(d);
+		dest_publish_addresses(d);
 		if (d->one_shot)
 			one_shot(d);
 		else
@@ -372,6 +379,7 @@ void drover_dest_release(struct drover_migration *m)
 	if (!d)
 		return;
 	stop_listening(d);
+	pc_free(d->pc, false);
 	pthread_mutex_destroy(&d->guest);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

@@ -11,12 +11,18 @@
  * dest-state.c  STATE and COMMIT
  * dest-digest.c DIGEST
  * receiver.c    PAGES and the barrier between rounds
+ * dest-postcopy.c  the guest runs before all is here: placing, arming, the end
+ * dest-fault.c  fault threads
+ * dest-resume.c   a paused postcopy goes on
  * dest-owner.c  OWNER_QUERY and the fence
  *
  * Locks, in taking order: drover_dest.guest, drover_dest.lock, session.lock, migration.lock.
  */
 #include "channel/channel.h"
+#include "engine/blocktime.h"
 #include "engine/internal.h"
+#include "fault/fault.h"
+#include "place/ledger.h"
 #include "place/place.h"
 
 #define DEST_LISTENERS_MAX 256u
@@ -25,9 +31,11 @@
 /* Sessions that ended before COMMIT and are remembered as fenced. */
 #define DEST_FENCED_MAX 64u
 #define DEST_STATE_MAX (1ull << 30)
+#define DEST_URGENT_MAX (DROVER_ATTACH_POSTCOPY_MAX + 1)
 
 struct drover_dest;
 struct session;
+struct fault_thread;
 
 /* One accepted connection and its thread. */
 struct conn {
@@ -40,8 +48,49 @@ struct conn {
 };
 
 /**
+ * struct postcopy - memory that is still to come; from its session's COMMIT on it outlives
+ *	sessions
+ * @ledger: what has arrived, and its digests; the VMM keeps it too
+ * @ops, @state: the fault handler; @state is NULL before it is armed and once all is here
+ * @theirs: our block number -> the source's
+ * @claim: pages a receiver has begun with; cleared when a connection breaks
+ * @asked: pages that somebody waits for, or waited
+ * @released: pages the source was told to free; the session's own thread only
+ * @missing: pages that have not arrived
+ * @begun: DISCARD has come; @armed: the last one too
+ * @here: all has arrived, and the handler is gone
+ * @proved: the digests of all of it were compared
+ * @lock: guards @main and @urgent: where to ask, NULL while nothing is connected
+ * @bell: eventfd: the fault threads end
+ */
+struct postcopy {
+	struct drover_dest *d;
+	uint8_t token[DROVER_TOKEN_LEN];
+	struct drover_ledger *ledger;
+	struct drover_fault_source src;
+	const struct drover_fault_ops *ops;
+	void *state;
+	unsigned int theirs[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *claim[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *asked[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *released[DROVER_RAM_BLOCKS_MAX];
+	_Atomic uint64_t missing;
+	bool begun, armed, proved;
+	atomic_bool here;
+	struct drover_blocktime *bt;
+	pthread_rwlock_t lock;
+	struct drover_link *main, *urgent[DEST_URGENT_MAX];
+	int bell;
+	pthread_t thread[DEST_URGENT_MAX];
+	struct fault_thread *arg;
+	unsigned int nthreads;
+};
+
+/**
  * struct session - from an accepted HELLO to its end
  * @block: source's block number -> ours
+ * @pc: postcopy is possible or under way; drover_dest.pc's from COMMIT on, until then its own
+ * @npostcopy: urgent channels that may join
  * @lock: guards what follows
  * @dead: it must end; @error says why
  * @refs: data channel threads inside
@@ -57,6 +106,8 @@ struct session {
 	bool one_way;
 	bool verify;
 	struct drover_place *place;
+	struct postcopy *pc;
+	unsigned int npostcopy;
 	unsigned int nblocks;
 	unsigned int block[DROVER_RAM_BLOCKS_MAX];
 	bool skip[DROVER_RAM_BLOCKS_MAX];       /* by source's number */
@@ -82,6 +133,7 @@ struct session {
 	struct drover_error error;
 	unsigned int refs;
 	struct drover_link *data[256];
+	struct drover_link *urgent[DEST_URGENT_MAX];
 	uint32_t round;         /* being received */
 	unsigned int arrived;
 	bool fenced, committing, committed;
@@ -102,6 +154,7 @@ struct drover_dest {
 	struct conn *conns;
 	unsigned int strangers;
 	struct session *session;
+	struct postcopy *pc;    /* of the guest that runs here; set once */
 	bool completed;
 	char refused[DROVER_ERR_MAX];           /* why the last connection was dropped */
 	uint8_t fenced[DEST_FENCED_MAX][DROVER_TOKEN_LEN];
@@ -113,14 +166,25 @@ int dest_prepare_guest(struct drover_dest *d, struct drover_error *e);
 void dest_refuse(struct drover_dest *d, const char *why);
 int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
 		struct drover_error *e);
+void dest_publish_addresses(struct drover_dest *d);
 /* dest-hello.c: 0 accepted, session filled in and answered; < 0 refused and told */
 int dest_hello(struct drover_dest *d, struct drover_link *l, size_t hello_len,
 	       struct session **ret, struct drover_error *e);
 struct session *session_free(struct session *x);
+int session_new(struct drover_dest *d, struct drover_link *l, const struct drover_msg_hello *h,
+		struct session **ret, struct drover_error *e);
+/* Pair the blocks; what does not fit is added to @no. */
+struct json_object;
+void hello_match_blocks(struct session *x, const struct drover_msg_hello *h,
+			struct json_object *no);
+int hello_answer(struct session *x, uint32_t status, struct json_object *text,
+		 uint64_t features, struct drover_error *e);
 /* dest-session.c */
 void session_main(struct session *x);
 void session_kill(struct session *x, const struct drover_error *e);
 bool session_dead(struct session *x);
+/* After COMMIT: the connection is over, the migration is not. @x stays the caller's. */
+void session_pause(struct session *x, int r, const struct drover_error *e);
 /* receiver.c */
 int session_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
 		  struct drover_error *e);
@@ -133,7 +197,33 @@ int session_state(struct session *x, const struct drover_frame *f, struct drover
 int session_commit(struct session *x, size_t len, struct drover_error *e);
 int session_end_one_way(struct session *x, size_t len, struct drover_error *e);
 int session_released(struct session *x, size_t len, struct drover_error *e);
+/* dest-postcopy.c */
+int pc_new(struct drover_dest *d, struct drover_ledger *ledger, struct postcopy **ret,
+	   struct drover_error *e);
+/* @open: everybody who waits goes on, as before a guest is emptied */
+struct postcopy *pc_free(struct postcopy *pc, bool open);
+int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e);
+void pc_drop_claims(struct postcopy *pc);
+int session_discard(struct session *x, size_t len, struct drover_error *e);
+int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
+	     struct drover_error *e);
+int pc_wait_all(struct session *x, struct drover_error *e);
+int pc_all_here(struct postcopy *pc, struct drover_error *e);
+int pc_release(struct session *x, struct drover_error *e);
+/* dest-fault.c */
+int pc_threads_start(struct postcopy *pc, struct drover_error *e);
+void pc_threads_stop(struct postcopy *pc);
+void pc_online(struct postcopy *pc, struct session *x);
+void pc_offline(struct postcopy *pc);
+void pc_urgent(struct postcopy *pc, unsigned int index, struct drover_link *l);
+/* dest-resume.c: as dest_hello() */
+int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drover_msg_hello *h,
+		struct session **ret, struct drover_error *e);
+/* What an earlier droverd left in the VMM is ours. */
+int dest_adopt(struct drover_dest *d, struct drover_error *e);
 /* dest-digest.c */
+/* Postcopy: digests come once more, when all is here. */
+void session_digest_again(struct session *x);
 int session_digest(struct session *x, size_t len, struct drover_error *e);
 /* dest-owner.c */
 void dest_owner_query(struct drover_dest *d, struct drover_link *l, size_t len);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "engine/link.h"
 #include "engine/migration.h"
 
@@ -28,6 +29,10 @@ enum settle_word { SETTLE_NONE, SETTLE_OWN, SETTLE_RELEASE };
  * @live: @config with RUNTIME changes applied
  * @error: the first failure
  * @user_cancel: the bell was rung by migrate_cancel
+ * @postcopy: a new droverd takes up what another has left
+ * @postcopy_asked: migrate-start-postcopy came; @pause_asked: migrate-pause
+ * @in_doubt: source: COMMIT was sent and who owns the guest is not known
+ * @next_channels: source: what migrate resume=true gave
  * @committing: COMMIT may have been sent (source) or acted on (destination): no cancel
  * @go_on: migrate-continue came
  * @link: channels in use, for statistics; pointers are cleared before a link dies
@@ -40,7 +45,7 @@ struct drover_migration {
 	struct drover_guest *guest;
 	const struct drover_ram *ram;
 	int fd;
-	bool settle, announce;
+	bool settle, announce, postcopy;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void *opaque;
 	const struct drover_log *log;
@@ -48,6 +53,7 @@ struct drover_migration {
 	struct drover_cancel cancel;
 	_Atomic int state;
 	atomic_bool ended, auditing;
+	atomic_bool postcopy_asked, pause_asked, in_doubt;
 	_Atomic uint64_t progress_ns;
 	uint64_t started_ns;
 	pthread_t thread;
@@ -59,6 +65,7 @@ struct drover_migration {
 	struct drover_error error;
 	bool user_cancel, committing, go_on;
 	enum settle_word word;
+	struct drover_channel_list *next_channels;
 	struct drover_link *link[DROVER_CHANNELS_MAX];
 	unsigned int nlinks;
 	struct drover_migration_info info;
@@ -75,6 +82,7 @@ void *drover_dest_main(void *m);
 struct drover_dest;
 int drover_dest_prepare(struct drover_migration *m, struct drover_error *e);
 void drover_dest_release(struct drover_migration *m);
+int drover_dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret);
 
 /* State: compare-and-swap along a legal edge; true when this call won it (and sent the event). */
 bool drover_state_set(struct drover_migration *m, enum drover_state from, enum drover_state to);
@@ -85,6 +93,8 @@ static inline enum drover_state drover_state_get(const struct drover_migration *
 
 /* The first failure of the migration is what error-desc says. */
 void drover_fail(struct drover_migration *m, const struct drover_error *e);
+/* All is well again: a paused postcopy goes on. */
+void drover_unfail(struct drover_migration *m);
 void drover_send_event(struct drover_migration *m, enum drover_event_type type);
 void drover_late_writer(struct drover_migration *m, const char *block, uint64_t page);
 void drover_name_page(struct drover_migration *m, const char *block, uint64_t page);
@@ -97,6 +107,13 @@ void drover_link_forget(struct drover_migration *m, struct drover_link *l);
 
 void drover_stat_u64(struct drover_measure *s, uint64_t v);
 void drover_stat_f64(struct drover_measure *s, double v);
+/* For counters that several threads move. */
+static inline void drover_stat_add(struct drover_measure *s, uint64_t n)
+{
+	atomic_fetch_add_explicit(&s->value, n, memory_order_relaxed);
+	atomic_store_explicit(&s->at, drover_now_ns(), memory_order_relaxed);
+}
+
 static inline uint64_t drover_stat_get(const struct drover_measure *s)
 {
 	return atomic_load_explicit(&s->value, memory_order_relaxed);
@@ -111,7 +128,7 @@ static inline void drover_progress(struct drover_migration *m, uint64_t now)
 
 /* RUNTIME options as they are now. */
 struct drover_runtime {
-	uint64_t max_bandwidth, avail_switchover_bandwidth, downtime_limit;
+	uint64_t max_bandwidth, max_postcopy_bandwidth, avail_switchover_bandwidth, downtime_limit;
 	uint32_t stall_timeout, max_rounds, total_timeout;
 	int on_no_converge;
 };

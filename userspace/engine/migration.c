@@ -73,6 +73,13 @@ void drover_fail(struct drover_migration *m, const struct drover_error *e)
 		m->error = *e;
 }
 
+void drover_unfail(struct drover_migration *m)
+{
+	DROVER_LOCK(&m->lock);
+
+	memset(&m->error, 0, sizeof(m->error));
+}
+
 void drover_info_text(struct drover_migration *m, char *field, size_t size, const char *fmt, ...)
 {
 	va_list ap;
@@ -127,6 +134,7 @@ void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret)
 	DROVER_LOCK(&m->lock);
 
 	ret->max_bandwidth = m->live.max_bandwidth;
+	ret->max_postcopy_bandwidth = m->live.max_postcopy_bandwidth;
 	ret->avail_switchover_bandwidth = m->live.avail_switchover_bandwidth;
 	ret->downtime_limit = m->live.downtime_limit;
 	ret->stall_timeout = m->live.stall_timeout;
@@ -161,14 +169,19 @@ int drover_check_stall(struct drover_migration *m, struct drover_error *e)
 	return 0;
 }
 
+static void channels_free(struct drover_channel_list *l)
+{
+	if (l)
+		drover_channel_list_deinit(l);
+	free(l);
+}
+
 static void migration_destroy(struct drover_migration *m)
 {
 	drover_dest_release(m);
 	drover_cancel_deinit(&m->cancel);
-	if (m->channels) {
-		drover_channel_list_deinit(m->channels);
-		free(m->channels);
-	}
+	channels_free(m->channels);
+	channels_free(m->next_channels);
 	drover_config_deinit(&m->config);
 	drover_config_deinit(&m->live);
 	drover_closep(&m->fd);
@@ -194,6 +207,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->ram = p->guest->ops->ram(p->guest);
 	m->settle = p->settle;
 	m->announce = p->announce;
+	m->postcopy = p->postcopy;
 	m->event = p->event;
 	m->opaque = p->opaque;
 	m->log = p->log;
@@ -238,9 +252,9 @@ int drover_migration_start(const struct drover_migration_params *p, struct drove
 			goto fail;
 	}
 	/* Before the thread exists, so that `migrate` answers with the state changed. */
-	if (!m->settle)
+	if (!m->settle && !m->postcopy)
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_SETUP);
-	else if (source)
+	else if (source || m->postcopy)
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_POSTCOPY_PAUSED);
 	r = pthread_create(&m->thread, NULL, source ? drover_source_main : drover_dest_main, m);
 	if (r) {
@@ -311,10 +325,66 @@ int drover_migration_settle(struct drover_migration *m, bool own, struct drover_
 {
 	DROVER_LOCK(&m->lock);
 
-	if (m->side != DROVER_SIDE_SOURCE || drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
+	if (!drover_migration_in_doubt(m))
 		return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
 	m->word = own ? SETTLE_OWN : SETTLE_RELEASE;
 	pthread_cond_broadcast(&m->cond);
+	return 0;
+}
+
+bool drover_migration_in_doubt(const struct drover_migration *m)
+{
+	return atomic_load(&m->in_doubt);
+}
+
+int drover_migration_start_postcopy(struct drover_migration *m, struct drover_error *e)
+{
+	enum drover_state st = drover_state_get(m);
+
+	if (m->side != DROVER_SIDE_SOURCE || !m->config.postcopy_ram)
+		return drover_err(e, -EINVAL,
+				  "Enable postcopy with migrate_set_capability before the start of migration");
+	if (st != DROVER_STATE_SETUP && st != DROVER_STATE_ACTIVE)
+		return drover_err(e, -EINVAL, "Must be in state active to start postcopy: it is %s",
+				  drover_state_name(st));
+	atomic_store(&m->postcopy_asked, true);
+	return 0;
+}
+
+int drover_migration_pause(struct drover_migration *m, struct drover_error *e)
+{
+	enum drover_state st = drover_state_get(m);
+
+	if (st != DROVER_STATE_POSTCOPY_ACTIVE && st != DROVER_STATE_POSTCOPY_RECOVER)
+		return drover_err(e, -EINVAL,
+				  "migrate-pause is currently only supported during postcopy-active or postcopy-recover state");
+	atomic_store(&m->pause_asked, true);
+	return 0;
+}
+
+int drover_migration_resume(struct drover_migration *m, const struct drover_channel_list *channels,
+			    struct drover_error *e)
+{
+	struct drover_channel_list *copy;
+	int r;
+
+	if (m->side != DROVER_SIDE_SOURCE || drover_migration_in_doubt(m) ||
+	    drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
+		return drover_err(e, -EINVAL, "Cannot resume if there is no paused migration");
+	if (!(drover_address_offers(drover_channel_list_main(channels)) &
+	      DROVER_TRANSPORT_RECONNECT))
+		return drover_err(e, -EINVAL, "resume: this transport can't be connected again");
+	copy = calloc(1, sizeof(*copy));
+	r = copy ? drover_channel_list_copy(channels, copy) : -ENOMEM;
+	if (r < 0) {
+		free(copy);
+		return drover_err(e, r, "resume: channels: %s", drover_strerror(r));
+	}
+	pthread_mutex_lock(&m->lock);
+	channels_free(m->next_channels);
+	m->next_channels = copy;
+	pthread_cond_broadcast(&m->cond);
+	pthread_mutex_unlock(&m->lock);
 	return 0;
 }
 
@@ -323,17 +393,9 @@ enum drover_state drover_migration_state(const struct drover_migration *m)
 	return drover_state_get(m);
 }
 
-bool drover_migration_in_doubt(const struct drover_migration *m)
-{
-	return m->side == DROVER_SIDE_SOURCE &&
-	       drover_state_get(m) == DROVER_STATE_POSTCOPY_PAUSED;
-}
-
 int drover_migration_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
 {
-	(void)m;
-	(void)ret;
-	return -ENOENT;
+	return drover_dest_blocktime(m, ret);
 }
 
 int drover_migration_config(struct drover_migration *m, struct drover_config *ret)

@@ -135,9 +135,9 @@ int drover_migration_resume(struct drover_migration *m, const struct drover_chan
 int drover_migration_recover(struct drover_migration *m,
 			     const struct drover_channel_list *channels, struct drover_error *e);
 
-enum drover_state drover_migration_state(const struct drover_migration *m);
-/* Source: COMMIT was sent and not answered, so nobody knows who owns the guest. */
+/* Source: COMMIT was sent, and nobody has said yet who owns the guest. */
 bool drover_migration_in_doubt(const struct drover_migration *m);
+enum drover_state drover_migration_state(const struct drover_migration *m);
 /* The config in force (negotiated, RUNTIME changes applied), a copy. */
 int drover_migration_config(struct drover_migration *m, struct drover_config *ret);
 /* All threads have ended (the destination may go on answering OWNER_QUERY). */
@@ -186,6 +186,7 @@ int drover_migration_blocktime(struct drover_migration *m, struct drover_blockti
  * struct drover_migration_info - what is not a number
  * @error_desc: object, step, cause; empty when all is well
  * @tracker: "pagemap-scan+holes", and why the others were refused
+ * @fault_handler: destination in postcopy: "userfaultfd"
  * @zero_copy: "on", "off: ...reason"
  * @digest: "none", "equal", "differ: ..."
  * @peer: other end of the main channel
@@ -197,6 +198,7 @@ struct drover_migration_info {
 	enum drover_state state;
 	char error_desc[DROVER_ERR_MAX];
 	char tracker[64];
+	char fault_handler[64];
 	char tracker_report[DROVER_TRACK_REPORT_MAX];
 	char zero_copy[128];
 	char digest[256];

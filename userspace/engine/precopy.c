@@ -149,7 +149,10 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 			if (r < 0)
 				return r;
 		}
-		if (!s->stop_ns)
+		/* Who asks for postcopy does not wait for the rest of a limited round. */
+		if (atomic_load(&s->m->postcopy_asked))
+			drover_limit_open(s->limit);
+		else if (!s->stop_ns)
 			apply_limit(s);
 		r = drover_check_stall(s->m, e);
 		if (r < 0)
@@ -271,6 +274,8 @@ static void fill_sample(struct drover_source *s, const struct drover_estimate *e
 	}
 	p->stalled_rounds = s->round - s->lowest_round;
 	p->guest_paused = !s->was_running;
+	p->can_postcopy = s->m->config.postcopy_ram;
+	p->postcopy_requested = atomic_load(&s->m->postcopy_asked);
 }
 
 static void fill_params(struct drover_source *s, const struct drover_runtime *rt,
@@ -318,7 +323,8 @@ static int decide(struct drover_source *s, struct drover_error *e)
 	case DROVER_ACTION_GIVE_UP:
 		return drover_err(e, -ETIME, "migration does not converge: %s", why);
 	case DROVER_ACTION_POSTCOPY:
-		return drover_err(e, -EOPNOTSUPP, "postcopy: not built in");
+		s->postcopy = true;
+		return 1;
 	default:
 		return 0;
 	}
@@ -354,6 +360,10 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
 	DROVER_STAT(s->m, dirty_sync_count, 1);
 	drover_send_event(s->m, DROVER_EVENT_PASS);
+	if (s->m->config.postcopy_from_start) {
+		s->postcopy = true;
+		return 0;
+	}
 	for (;;) {
 		r = source_round(s, false, e);
 		if (r >= 0)

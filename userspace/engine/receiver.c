@@ -37,6 +37,8 @@ int session_pages(struct session *x, struct drover_link *l, const struct drover_
 	uint32_t i;
 	int r;
 
+	if (x->pc && x->pc->armed)
+		return pc_pages(x, l, f, e);
 	r = drover_pages_decode(l->body, f->body_len, f->payload_len, &m, e);
 	if (r >= 0)
 		r = check_pages(x, &m, e);
@@ -144,14 +146,14 @@ static int data_loop(struct session *x, struct drover_link *l, struct drover_err
 	for (;;) {
 		r = drover_link_recv(l, &f, e);
 		if (r == DROVER_CHANNEL_E_EOF)
-			return x->state_done ? 0 :
+			return x->state_done && (!x->pc || !atomic_load(&x->pc->missing)) ? 0 :
 				drover_err(e, -ECONNRESET, "channel %s: the source closed it",
 					   drover_channel_name(l->ch));
 		if (r < 0)
 			return r;
 		if (f.type == DROVER_MSG_PAGES)
 			r = session_pages(x, l, &f, e);
-		else if (f.type == DROVER_MSG_ROUND_END)
+		else if (f.type == DROVER_MSG_ROUND_END && l->kind == DROVER_ON_D)
 			r = session_round_end(x, l, &f, &round, e);
 		else
 			r = drover_err(e, -EBADMSG, "channel %s: message %s: not on a data channel",
@@ -165,6 +167,7 @@ static int data_loop(struct session *x, struct drover_link *l, struct drover_err
 static struct session *join_session(struct drover_dest *d, struct drover_link *l,
 				    const struct drover_msg_attach *a)
 {
+	struct drover_link **slot;
 	struct session *x;
 	DROVER_LOCK(&d->lock);
 
@@ -172,22 +175,26 @@ static struct session *join_session(struct drover_dest *d, struct drover_link *l
 	if (!x || memcmp(x->token, a->token, sizeof(x->token)))
 		return NULL;
 	pthread_mutex_lock(&x->lock);
-	if (x->dead || a->type != DROVER_CHANNEL_DATA || a->index >= x->ndata ||
-	    x->data[a->index]) {
+	slot = a->type == DROVER_CHANNEL_DATA ? &x->data[a->index] : &x->urgent[a->index];
+	if (x->dead || *slot ||
+	    a->index >= (a->type == DROVER_CHANNEL_DATA ? x->ndata : x->npostcopy)) {
 		pthread_mutex_unlock(&x->lock);
 		return NULL;
 	}
-	x->data[a->index] = l;
+	*slot = l;
 	x->refs++;
 	pthread_mutex_unlock(&x->lock);
 	return x;
 }
 
-static void leave_session(struct session *x, unsigned int index)
+static void leave_session(struct session *x, const struct drover_msg_attach *a)
 {
 	DROVER_LOCK(&x->lock);
 
-	x->data[index] = NULL;
+	if (a->type == DROVER_CHANNEL_DATA)
+		x->data[a->index] = NULL;
+	else
+		x->urgent[a->index] = NULL;
 	x->refs--;
 	pthread_cond_broadcast(&x->cond);
 }
@@ -220,7 +227,11 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 		return;
 	}
 	/* The refusal, too, must be one that the source can read. */
-	drover_link_set(l, DROVER_ON_D, (uint16_t)(a.index + 1));
+	if (a.type == DROVER_CHANNEL_DATA)
+		drover_link_set(l, DROVER_ON_D, (uint16_t)(a.index + 1));
+	else
+		drover_link_set(l, DROVER_ON_P,
+				(uint16_t)(DROVER_FRAME_CHANNEL_POSTCOPY + a.index));
 	x = join_session(d, l, &a);
 	if (!x) {
 		dest_refuse(d, "ATTACH: no session here wants this channel");
@@ -228,16 +239,22 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 		drover_link_linger(l, drover_deadline_ms(500));
 		return;
 	}
-	snprintf(name, sizeof(name), "data/%u", a.index);
-	drover_thread_name("recv", (int)a.index);
+	snprintf(name, sizeof(name), "%s/%u", drover_channel_type_name(a.type), a.index);
+	drover_thread_name(a.type == DROVER_CHANNEL_DATA ? "recv" : "urgent", (int)a.index);
 	drover_channel_set_name(l->ch, name);
 	drover_channel_set_stall(l->ch, 0);
 	drover_link_register(d->m, l);
 	r = attach_answer(l, DROVER_ACK_OK, "", &e);
+	if (r >= 0 && a.type == DROVER_CHANNEL_POSTCOPY && x->pc)
+		pc_urgent(x->pc, a.index, l);
 	if (r >= 0)
 		r = data_loop(x, l, &e);
 	if (r < 0)
 		session_kill(x, &e);
+	/* A fault thread may be stuck in a send on it. */
+	drover_channel_shutdown(l->ch);
+	if (a.type == DROVER_CHANNEL_POSTCOPY && x->pc)
+		pc_urgent(x->pc, a.index, NULL);
 	drover_link_forget(d->m, l);
-	leave_session(x, a.index);
+	leave_session(x, &a);
 }

@@ -44,6 +44,36 @@ struct build {
 	uint64_t raw, zero;             /* pages */
 };
 
+/*
+ * A word's pages for the caller alone. Postcopy's urgent pages are taken bit by bit at the
+ * same time, without the lock.
+ */
+static uint64_t take_word(struct drover_source *s, uint64_t *word)
+{
+	uint64_t bits = __atomic_exchange_n(word, 0, __ATOMIC_RELAXED);
+
+	if (s->postcopy)
+		atomic_fetch_sub(&s->left, (uint64_t)__builtin_popcountll(bits));
+	return bits;
+}
+
+/* migrate-start-postcopy does not wait for the end of a round. */
+static bool cut_short(const struct drover_source *s)
+{
+	return s->work.empty || (!s->stop_ns && atomic_load_explicit(&s->m->postcopy_asked,
+								     memory_order_relaxed));
+}
+
+/* Postcopy begins where faults are, so what lies before that comes at the end. */
+static bool work_wraps(struct drover_source *s)
+{
+	if (!s->postcopy || !atomic_load(&s->left))
+		return false;
+	s->work.block = 0;
+	s->work.word = 0;
+	return true;
+}
+
 /* Next unit of the round; false when none is left. */
 static bool work_take(struct drover_source *s, struct unit *u)
 {
@@ -53,13 +83,15 @@ static bool work_take(struct drover_source *s, struct unit *u)
 	DROVER_LOCK(&w->lock);
 
 	u->n = 0;
-	while (w->block < ram->n) {
+	if (cut_short(s))
+		return false;
+	while (w->block < ram->n || work_wraps(s)) {
 		uint64_t *map = s->dirty[w->block];
 		uint64_t words = drover_bitmap_words(drover_pages(ram->block[w->block].size));
-		const uint64_t *data = drover_tracker_data(s->tracker, w->block);
+		const uint64_t *data = source_data(s, w->block);
 
 		for (; w->word < words && !s->skip[w->block]; w->word++) {
-			uint64_t bits = map[w->word];
+			uint64_t bits = __atomic_load_n(&map[w->word], __ATOMIC_RELAXED);
 			unsigned int k;
 
 			if (!bits)
@@ -67,11 +99,13 @@ static bool work_take(struct drover_source *s, struct unit *u)
 			k = (unsigned int)__builtin_popcountll(bits & data[w->word]);
 			if (u->n && (data_pages + k > SENDER_PAGES || u->n == SENDER_WORDS))
 				goto out;
+			bits = take_word(s, &map[w->word]);
+			if (!bits)
+				continue;
 			u->block = w->block;
 			u->w[u->n].word = w->word;
 			u->w[u->n].dirty = bits;
 			u->w[u->n++].data = data[w->word];
-			map[w->word] = 0;
 			data_pages += k;
 			pages += (unsigned int)__builtin_popcountll(bits);
 		}
@@ -239,7 +273,35 @@ static int send_round(struct sender *x, uint32_t round, bool final, struct drove
 	return drover_link_send(x->link, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
 }
 
-static void sender_wake(struct drover_source *s)
+/* Postcopy: a page that somebody waits for. Not limited, not counted in the round. */
+int sender_page(struct drover_source *s, struct drover_link *l, unsigned int block, uint64_t page,
+		struct drover_error *e)
+{
+	uint8_t head[DROVER_FRAME_LEN + 64];
+	struct drover_msg_pages msg = { .block = block, .round = s->work.round, .n = 1 };
+	struct build b;
+	int n;
+
+	b.nruns = 0;
+	b.niov = 1;
+	b.payload = b.raw = b.zero = 0;
+	scan_page(s, &b, block, page, !drover_bit_test(source_data(s, block), page));
+	msg.run = b.run;
+	n = drover_pages_encode(&msg, head + DROVER_FRAME_LEN, sizeof(head) - DROVER_FRAME_LEN);
+	if (n < 0)
+		return drover_err(e, n, "channel %s: PAGES: %s", drover_channel_name(l->ch),
+				  drover_strerror(n));
+	b.iov[0] = (struct iovec){ head, DROVER_FRAME_LEN + (size_t)n };
+	n = drover_link_send_head(l, DROVER_MSG_PAGES, head, (size_t)n, b.iov, b.niov, b.payload, 0,
+				  e);
+	if (n < 0)
+		return n;
+	atomic_fetch_add_explicit(&s->normal, b.raw, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->duplicate, b.zero, memory_order_relaxed);
+	return 0;
+}
+
+void sender_wake(struct drover_source *s)
 {
 	uint64_t one = 1;
 	ssize_t n = write(s->wake_fd, &one, sizeof(one));
@@ -298,6 +360,9 @@ int senders_start(struct drover_source *s, struct drover_error *e)
 	if (!s->sender)
 		return drover_err(e, -ENOMEM, "channel threads: out of memory");
 	s->nsenders = n;
+	s->work.stop = false;
+	s->work.generation = 0;
+	drover_err_clear(&s->work.error);
 	for (i = 0; i < n; i++) {
 		struct sender *x = &s->sender[i];
 
@@ -335,6 +400,15 @@ void senders_stop(struct drover_source *s)
 	free(s->sender);
 	s->sender = NULL;
 	s->nsenders = 0;
+}
+
+/* Postcopy: go on around this page. */
+void senders_near(struct drover_source *s, unsigned int block, uint64_t page)
+{
+	DROVER_LOCK(&s->work.lock);
+
+	s->work.block = block;
+	s->work.word = page / 64;
 }
 
 void senders_open_round(struct drover_source *s, uint32_t round, bool final)

@@ -116,6 +116,10 @@ static int decided(struct drover_source *s, bool own, bool resume, struct drover
 		return r;
 	if (m->event)
 		m->event(m->opaque, &ev);
+	atomic_store(&m->in_doubt, false);
+	/* In postcopy the guest is there and its memory is not: that stays paused. */
+	if (!own && s->postcopy)
+		return 0;
 	if (!own) {
 		drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
 		return 0;
@@ -127,12 +131,13 @@ static int decided(struct drover_source *s, bool own, bool resume, struct drover
 	return 0;
 }
 
-void source_settle(struct drover_source *s, bool resume)
+bool source_settle(struct drover_source *s, bool resume)
 {
 	struct drover_migration *m = s->m;
 
+	atomic_store(&m->in_doubt, true);
 	if (drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
-		drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_POSTCOPY_PAUSED);
+		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
 	while (!drover_cancelled(&m->cancel)) {
 		struct drover_error e = DROVER_ERROR_INIT;
 		enum settle_word w = SETTLE_NONE;
@@ -154,8 +159,9 @@ void source_settle(struct drover_source *s, bool resume)
 		drover_err_clear(&e);
 		r = decided(s, answer == DROVER_OWNER_NOT_COMMITTED, resume, &e);
 		if (r >= 0)
-			break;
+			return answer != DROVER_OWNER_NOT_COMMITTED;
 		drover_fail(m, &e);
 		operators_word(m);
 	}
+	return false;
 }

@@ -43,7 +43,7 @@ static int link_connect(struct drover_source *s, const struct drover_address *a,
 	return r;
 }
 
-static int send_hello(struct drover_source *s, struct drover_error *e)
+static int send_hello(struct drover_source *s, bool resume, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
 	const struct drover_guest_traits *t = m->guest->ops->traits(m->guest);
@@ -58,6 +58,7 @@ static int send_hello(struct drover_source *s, struct drover_error *e)
 	h->version_min = DROVER_WIRE_OLDEST;
 	h->version_max = DROVER_WIRE_VERSION;
 	h->flags = (s->one_way ? DROVER_HELLO_ONE_WAY : 0) |
+		   (resume ? DROVER_HELLO_RESUME : 0) |
 		   (t->has_uuid ? DROVER_HELLO_HAS_UUID : 0);
 	h->features = m->config.verify != DROVER_VERIFY_NONE ? DROVER_HELLO_DIGEST : 0;
 	memcpy(h->token, s->token, sizeof(h->token));
@@ -170,7 +171,36 @@ static int refused(const struct drover_msg_hello_ack *a, struct drover_error *e)
 	return drover_err(e, -ECONNREFUSED, "handshake refused by the destination: %s", text);
 }
 
-static int accepted(const struct drover_msg_hello_ack *a, struct drover_error *e)
+/* A new droverd learns the session's config from the other side. */
+static int take_config(struct drover_source *s, struct json_object *o, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	struct drover_presence present = { { 0 } };
+	struct drover_config cfg, live;
+	int r = drover_config_init(&cfg);
+
+	if (r < 0)
+		return r;
+	r = drover_config_set_json(&cfg, o, &present, e);
+	if (r >= 0)
+		r = drover_config_copy(&cfg, &live);
+	if (r < 0) {
+		drover_config_deinit(&cfg);
+		return r;
+	}
+	pthread_mutex_lock(&m->lock);
+	drover_config_deinit(&m->config);
+	drover_config_deinit(&m->live);
+	m->config = cfg;
+	m->live = live;
+	pthread_mutex_unlock(&m->lock);
+	s->multifd = cfg.multifd;
+	s->zero_copy = cfg.zero_copy_send;
+	return 0;
+}
+
+static int accepted(struct drover_source *s, const struct drover_msg_hello_ack *a,
+		    struct drover_error *e)
 {
 	struct json_object *o = NULL;
 	int r;
@@ -181,8 +211,13 @@ static int accepted(const struct drover_msg_hello_ack *a, struct drover_error *e
 	r = drover_json_parse(a->text, a->text_len, DROVER_BODY_MAX, &o, e);
 	if (r < 0)
 		return drover_err_prefix(e, "HELLO_ACK: "), r;
+	if (s->adopted) {
+		r = take_config(s, o, e);
+		if (r < 0)
+			drover_err_prefix(e, "HELLO_ACK: config: ");
+	}
 	json_object_put(o);
-	return 0;
+	return r;
 }
 
 static int wait_hello_ack(struct drover_source *s, uint64_t deadline, struct drover_error *e)
@@ -216,79 +251,79 @@ static int wait_hello_ack(struct drover_source *s, uint64_t deadline, struct dro
 	r = drover_hello_ack_decode(s->main->body, f.body_len, &a, e);
 	if (r < 0)
 		return drover_link_bad(s->main, e), r;
-	return a.status == DROVER_ACK_OK ? accepted(&a, e) : refused(&a, e);
+	return a.status == DROVER_ACK_OK ? accepted(s, &a, e) : refused(&a, e);
 }
 
-static int attach(struct drover_source *s, unsigned int i, uint64_t deadline,
-		  struct drover_error *e)
+static int attach(struct drover_source *s, enum drover_channel_type type, unsigned int i,
+		  struct drover_link **ret, uint64_t deadline, struct drover_error *e)
 {
-	struct drover_msg_attach a = { .type = DROVER_CHANNEL_DATA, .index = (uint16_t)i };
+	bool data = type == DROVER_CHANNEL_DATA;
+	struct drover_msg_attach a = { .type = (uint16_t)type, .index = (uint16_t)i };
 	uint8_t body[64];
 	char name[32];
 	int n, r;
 
-	r = link_connect(s, drover_channel_list_data(s->m->channels, i), -1, deadline, &s->data[i],
-			 e);
+	snprintf(name, sizeof(name), "%s/%u", drover_channel_type_name(type), i);
+	r = link_connect(s, data ? drover_channel_list_data(s->m->channels, i) :
+			 drover_channel_list_postcopy(s->m->channels, i), -1, deadline, ret, e);
 	if (r < 0)
-		return drover_err_prefix(e, "channel data/%u: ", i), r;
-	snprintf(name, sizeof(name), "data/%u", i);
-	drover_channel_set_name(s->data[i]->ch, name);
-	drover_link_set(s->data[i], DROVER_ON_D, (uint16_t)(i + 1));
-	drover_link_register(s->m, s->data[i]);
+		return drover_err_prefix(e, "channel %s: ", name), r;
+	drover_channel_set_name((*ret)->ch, name);
+	drover_link_set(*ret, data ? DROVER_ON_D : DROVER_ON_P,
+			(uint16_t)(data ? i + 1 : DROVER_FRAME_CHANNEL_POSTCOPY + i));
+	drover_link_register(s->m, *ret);
 	memcpy(a.token, s->token, sizeof(a.token));
 	n = drover_attach_encode(&a, body, sizeof(body));
-	return drover_link_send(s->data[i], DROVER_MSG_ATTACH, body, (size_t)n, NULL, 0, 0, e);
+	return drover_link_send(*ret, DROVER_MSG_ATTACH, body, (size_t)n, NULL, 0, 0, e);
 }
 
-static int attach_ack(struct drover_source *s, unsigned int i, uint64_t deadline,
+static int attach_ack(struct drover_source *s, struct drover_link *l, uint64_t deadline,
 		      struct drover_error *e)
 {
+	const char *name = drover_channel_name(l->ch);
 	struct drover_msg_status st;
 	struct drover_frame f;
 	int r;
 
-	r = drover_link_poll(s->data[i], deadline);
+	r = drover_link_poll(l, deadline);
 	if (r == 0)
-		return drover_err(e, -ETIMEDOUT, "channel data/%u: no ATTACH_ACK within %u ms (handshake-timeout)",
-				  i, s->m->config.handshake_timeout);
+		return drover_err(e, -ETIMEDOUT, "channel %s: no ATTACH_ACK within %u ms (handshake-timeout)",
+				  name, s->m->config.handshake_timeout);
 	if (r > 0)
-		r = drover_link_recv(s->data[i], &f, e);
+		r = drover_link_recv(l, &f, e);
 	if (r)
 		return drover_err(e, r < 0 ? r : -ECONNRESET,
-				  "channel data/%u: the destination closed it before ATTACH_ACK", i);
-	r = drover_status_decode(s->data[i]->body, f.body_len, &st, e);
+				  "channel %s: the destination closed it before ATTACH_ACK", name);
+	r = drover_status_decode(l->body, f.body_len, &st, e);
 	if (r < 0)
-		return drover_link_bad(s->data[i], e), r;
+		return drover_link_bad(l, e), r;
 	if (f.type != DROVER_MSG_ATTACH_ACK || st.status != DROVER_ACK_OK)
-		return drover_err(e, -ECONNREFUSED, "channel data/%u: refused: %.*s", i,
+		return drover_err(e, -ECONNREFUSED, "channel %s: refused: %.*s", name,
 				  (int)st.text_len, st.text);
 	return 0;
 }
 
 /* All ATTACHes leave before the first answer is awaited: one round trip for all. */
-static int connect_data(struct drover_source *s, struct drover_error *e)
+int source_attach_all(struct drover_source *s, struct drover_error *e)
 {
 	uint64_t deadline = drover_deadline_ms(s->m->config.handshake_timeout);
 	unsigned int i;
-	int r;
+	int r = 0;
 
-	if (!s->multifd)
-		return 0;
-	s->ndata = s->m->config.multifd_channels;
-	s->data = calloc(s->ndata, sizeof(struct drover_link *));
+	s->ndata = s->multifd ? s->m->config.multifd_channels : 0;
+	s->nurgent = s->m->config.postcopy_preempt ? s->m->config.postcopy_channels : 0;
+	s->data = calloc(s->ndata + 1, sizeof(struct drover_link *));
 	if (!s->data)
 		return drover_err(e, -ENOMEM, "data channels: out of memory");
-	for (i = 0; i < s->ndata; i++) {
-		r = attach(s, i, deadline, e);
-		if (r < 0)
-			return r;
-	}
-	for (i = 0; i < s->ndata; i++) {
-		r = attach_ack(s, i, deadline, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (i = 0; i < s->ndata && r >= 0; i++)
+		r = attach(s, DROVER_CHANNEL_DATA, i, &s->data[i], deadline, e);
+	for (i = 0; i < s->nurgent && r >= 0; i++)
+		r = attach(s, DROVER_CHANNEL_POSTCOPY, i, &s->urgent_link[i], deadline, e);
+	for (i = 0; i < s->ndata && r >= 0; i++)
+		r = attach_ack(s, s->data[i], deadline, e);
+	for (i = 0; i < s->nurgent && r >= 0; i++)
+		r = attach_ack(s, s->urgent_link[i], deadline, e);
+	return r;
 }
 
 static void remember_peer(struct drover_source *s)
@@ -321,12 +356,79 @@ int source_connect(struct drover_source *s, struct drover_error *e)
 		s->one_way = true;
 	/* HELLO says what is so, also where the transport implied it. */
 	s->m->config.one_way = s->one_way;
-	r = send_hello(s, e);
+	r = send_hello(s, false, e);
 	if (r >= 0)
 		r = send_ranges(s, e);
 	if (r >= 0 && !s->one_way)
 		r = wait_hello_ack(s, deadline, e);
 	if (r >= 0)
-		r = connect_data(s, e);
+		r = source_attach_all(s, e);
 	return r;
+}
+
+/* The answer to a resumed HELLO: all that is there. What is not, is still to be sent. */
+static int read_recover(struct drover_source *s, uint64_t deadline, struct drover_error *e)
+{
+	const struct drover_ram *ram = s->m->ram;
+	struct drover_msg_runs m;
+	struct drover_frame f;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < ram->n; i++)
+		if (!s->skip[i])
+			drover_bitmap_set_range(s->dirty[i], 0, drover_pages(ram->block[i].size));
+	do {
+		r = drover_link_poll(s->main, deadline);
+		if (r > 0)
+			r = drover_link_recv(s->main, &f, e);
+		else
+			return drover_err(e, r ? r : -ETIMEDOUT, "resume: no RECOVER within handshake-timeout");
+		if (r)
+			return drover_err(e, r < 0 ? r : -ECONNRESET, "resume: closed before RECOVER");
+		if (f.type != DROVER_MSG_RECOVER)
+			return drover_err(e, -EBADMSG, "resume: %s instead of RECOVER",
+					  s->main->info->name);
+		r = drover_runs_decode(s->main->body, f.body_len, &m, e);
+		if (r < 0)
+			return drover_link_bad(s->main, e), r;
+		if (m.n && (m.block >= ram->n || s->skip[m.block]))
+			return drover_err(e, -EBADMSG, "resume: RECOVER of block %u", m.block);
+		for (i = 0; i < m.n; i++) {
+			struct drover_run run = drover_msg_run_at(&m, i);
+			uint64_t npages = drover_pages(ram->block[m.block].size);
+
+			if (run.page >= npages || run.npages > npages - run.page)
+				return drover_err(e, -EBADMSG, "resume: RECOVER: %s:%llu+%llu of %llu",
+						  ram->block[m.block].name,
+						  (unsigned long long)run.page,
+						  (unsigned long long)run.npages,
+						  (unsigned long long)npages);
+			drover_bitmap_clear_range(s->dirty[m.block], run.page, run.npages);
+		}
+	} while (!(m.flags & DROVER_RUNS_LAST));
+	return 0;
+}
+
+int source_reconnect(struct drover_source *s, struct drover_error *e)
+{
+	uint64_t deadline = drover_deadline_ms(s->m->config.handshake_timeout);
+	int r;
+
+	r = link_connect(s, drover_channel_list_main(s->m->channels), -1, deadline, &s->main, e);
+	if (r < 0)
+		return r;
+	drover_channel_set_name(s->main->ch, "main");
+	drover_link_register(s->m, s->main);
+	remember_peer(s);
+	r = send_hello(s, true, e);
+	if (r >= 0)
+		r = wait_hello_ack(s, deadline, e);
+	if (r < 0)
+		return r;
+	if (!drover_state_set(s->m, DROVER_STATE_POSTCOPY_RECOVER_SETUP,
+			      DROVER_STATE_POSTCOPY_RECOVER))
+		return drover_err(e, -ECANCELED, "resume: the migration has ended");
+	r = read_recover(s, deadline, e);
+	return r < 0 ? r : source_attach_all(s, e);
 }

@@ -17,11 +17,12 @@
 
 uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent)
 {
-	uint64_t sum = 0, unsent = 0;
+	uint64_t sum = s->lost_bytes, unsent = 0;
 	unsigned int i;
 
-	for (i = 0; i <= s->ndata; i++) {
-		struct drover_link *l = i ? s->data[i - 1] : s->main;
+	for (i = 0; i <= s->ndata + s->nurgent; i++) {
+		struct drover_link *l = !i ? s->main : i <= s->ndata ? s->data[i - 1] :
+					s->urgent_link[i - 1 - s->ndata];
 
 		if (!l)
 			continue;
@@ -75,9 +76,11 @@ void source_tick(struct drover_source *s)
 	DROVER_STAT(m, normal, normal);
 	DROVER_STAT(m, normal_bytes, normal * DROVER_PAGE_SIZE);
 	DROVER_STAT(m, duplicate, dup);
-	DROVER_STAT(m, remaining, taken < s->dirty_pages ?
-		    (s->dirty_pages - taken) * DROVER_PAGE_SIZE : 0);
-	if (s->stop_ns)
+	DROVER_STAT(m, remaining, s->postcopy ? atomic_load(&s->left) * DROVER_PAGE_SIZE :
+		    taken < s->dirty_pages ? (s->dirty_pages - taken) * DROVER_PAGE_SIZE : 0);
+	if (s->handed_over)
+		DROVER_STAT(m, postcopy_bytes, bytes - s->handed_over);
+	else if (s->stop_ns)
 		DROVER_STAT(m, downtime_bytes, bytes - drover_stat_get(&m->stats.precopy_bytes));
 	else
 		DROVER_STAT(m, precopy_bytes, bytes);
@@ -114,6 +117,9 @@ static int handle(struct drover_source *s, const struct drover_frame *f, struct 
 			return drover_link_bad(s->main, e), r;
 		if (ping.nonce == s->ping_ns)
 			s->pong_ns = drover_now_ns();
+		/* Nothing else may come while all who wait have been served. */
+		if (s->postcopy)
+			drover_progress(s->m, drover_now_ns());
 		return 0;
 	case DROVER_MSG_ROUND_ACK:
 		r = drover_round_ack_decode(s->main->body, f->body_len, &round, e);
@@ -126,6 +132,12 @@ static int handle(struct drover_source *s, const struct drover_frame *f, struct 
 		s->acked_round = round.round;
 		drover_progress(s->m, drover_now_ns());
 		return 0;
+	case DROVER_MSG_PAGE_REQ:
+		return source_page_req(s, s->main, f->body_len, e);
+	case DROVER_MSG_RELEASE:
+		return source_release(s, f->body_len, e);
+	case DROVER_MSG_PAUSED:
+		return drover_err(e, -ECONNABORTED, "the destination has paused the migration");
 	case DROVER_MSG_SWITCHOVER_ACK:
 		if (!s->switchover_asked)
 			return drover_err(e, -EBADMSG,

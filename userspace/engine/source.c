@@ -157,6 +157,7 @@ static void part(struct drover_source *s, int r, const char *text)
 	for (i = 0; i < s->ndata; i++)
 		if (s->data[i])
 			drover_channel_shutdown(s->data[i]->ch);
+	urgent_stop(s);
 	if (!idle)      /* main itself carries pages and may be stuck in one */
 		drover_channel_shutdown(s->main->ch);
 	senders_stop(s);
@@ -234,6 +235,8 @@ static void source_deinit(struct drover_source *s)
 	for (i = 0; i < s->ndata; i++)
 		drover_link_free(s->data[i]);
 	free(s->data);
+	for (i = 0; i < s->nurgent; i++)
+		drover_link_free(s->urgent_link[i]);
 	drover_link_free(s->main);
 	drover_tracker_free(s->tracker);
 	free(s->track_source);
@@ -242,6 +245,7 @@ static void source_deinit(struct drover_source *s)
 	drover_closep(&s->wake_fd);
 	for (i = 0; i < s->m->ram->n; i++) {
 		free(s->dirty[i]);
+		free(s->data_map[i]);
 		free(s->digest[i]);
 		free(s->group[i]);
 		free(s->fresh[i]);
@@ -267,17 +271,45 @@ static void run(struct drover_source *s, struct drover_error *e)
 	if (r == 1) {
 		part(s, 0, NULL);
 		stop_tracking(s);
-		source_settle(s, s->paused);
-		return;
+		if (!source_settle(s, s->paused) || !s->postcopy)
+			return;
 	}
+	if (s->postcopy && source_postcopy(s, r == 1, e) < 0)
+		return;
+	urgent_stop(s);
 	atomic_store(&m->auditing, m->config.verify == DROVER_VERIFY_AUDIT);
 	senders_stop(s);
-	drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_COMPLETED);
+	drover_state_set(m, s->postcopy ? DROVER_STATE_POSTCOPY_ACTIVE : DROVER_STATE_DEVICE,
+			 DROVER_STATE_COMPLETED);
 	stop_tracking(s);
 	/* The channels end only now: the peer's close must not look like a failure. */
 	drover_info_text(m, m->info.peer, sizeof(m->info.peer), "%s",
 			 drover_channel_peer(s->main->ch));
 	audit(s);
+}
+
+/* Another droverd handed the guest over, and died before all of it had arrived. */
+static void adopt(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_owner_record rec;
+	struct drover_migration *m = s->m;
+
+	if (m->guest->ops->owner_get(m->guest, &rec, e) < 0) {
+		drover_fail(m, e);
+		return;
+	}
+	memcpy(s->token, rec.token, sizeof(s->token));
+	s->postcopy = s->adopted = true;
+	drover_commit_point(m);         /* there is nothing to cancel any more */
+	pthread_mutex_lock(&m->lock);
+	m->next_channels = TAKE_PTR(m->channels);
+	m->channels = calloc(1, sizeof(*m->channels));
+	pthread_mutex_unlock(&m->lock);
+	if (!m->channels || source_postcopy(s, true, e) < 0)
+		return;
+	urgent_stop(s);
+	senders_stop(s);
+	drover_state_set(m, DROVER_STATE_POSTCOPY_ACTIVE, DROVER_STATE_COMPLETED);
 }
 
 static void settle_only(struct drover_source *s, struct drover_error *e)
@@ -314,6 +346,8 @@ void *drover_source_main(void *arg)
 		fail(s, r, &e);
 	else if (m->settle)
 		settle_only(s, &e);
+	else if (m->postcopy)
+		adopt(s, &e);
 	else
 		run(s, &e);
 	source_deinit(s);

@@ -11,6 +11,8 @@
  * sender.c     channel threads: scan, digest, send
  * precopy.c    rounds and the decision to stop
  * switchover.c stop, last pages, state, digests, COMMIT
+ * postcopy.c   the guest runs there: push, serve, pause, resume
+ * urgent.c     pages somebody waits for
  * audit.c      re-hash of the frozen RAM
  * settle.c     OWNER_QUERY until somebody knows
  */
@@ -60,6 +62,7 @@ struct sender {
  * @generation: counts rounds opened; a sender runs each once
  * @running: senders that have not finished the round
  * @taken: pages taken so far
+ * @empty: no pages, the end of the round only
  */
 struct round_work {
 	pthread_mutex_t lock;
@@ -68,11 +71,23 @@ struct round_work {
 	unsigned int running;
 	bool stop;
 	bool final;
+	bool empty;
 	uint32_t round;
 	unsigned int block;
 	uint64_t word;
 	struct drover_error error;      /* the first sender that failed */
 	_Atomic uint64_t taken;
+};
+
+/**
+ * struct urgent - postcopy: a channel for pages that are waited for, and its thread
+ * @link: borrowed from the source
+ */
+struct urgent {
+	struct drover_source *s;
+	struct drover_link *link;
+	pthread_t thread;
+	bool started;
 };
 
 struct drover_source {
@@ -90,6 +105,16 @@ struct drover_source {
 	bool was_running;       /* before the migration: it runs again when that fails */
 	bool paused;            /* by us */
 	bool stopped_tracking;
+	bool postcopy;          /* the guest runs, or will, before all is sent */
+	bool adopted;           /* what was sent before is another droverd's knowledge */
+	uint64_t *data_map[DROVER_RAM_BLOCKS_MAX];      /* adopted: pages that hold data */
+	_Atomic uint64_t left;  /* pages to send, in postcopy */
+	struct drover_link *urgent_link[DROVER_ATTACH_POSTCOPY_MAX + 1];
+	struct urgent urgent[DROVER_ATTACH_POSTCOPY_MAX + 1];
+	unsigned int nurgent;
+	atomic_bool parting;    /* urgent threads end: no error */
+	uint64_t handed_over;   /* bytes sent when the guest began to run there */
+	uint64_t lost_bytes;    /* sent on channels that are gone */
 	bool switchover_ok;     /* SWITCHOVER_ACK came, or none is wanted */
 	bool switchover_asked;
 	bool skip[DROVER_RAM_BLOCKS_MAX];       /* x-ignore-shared */
@@ -134,6 +159,9 @@ struct drover_source {
 
 /* source-hello.c */
 int source_connect(struct drover_source *s, struct drover_error *e);
+/* The same for a session that goes on: its token, its config, no ranges. */
+int source_reconnect(struct drover_source *s, struct drover_error *e);
+int source_attach_all(struct drover_source *s, struct drover_error *e);
 /* source-main.c */
 /* Handle what is there without waiting. */
 int source_poll(struct drover_source *s, struct drover_error *e);
@@ -151,9 +179,31 @@ uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent);
 /* sender.c */
 int senders_start(struct drover_source *s, struct drover_error *e);
 void senders_stop(struct drover_source *s);
+/* The source's thread looks again. */
+void sender_wake(struct drover_source *s);
+void senders_near(struct drover_source *s, unsigned int block, uint64_t page);
+int sender_page(struct drover_source *s, struct drover_link *l, unsigned int block, uint64_t page,
+		struct drover_error *e);
 void senders_open_round(struct drover_source *s, uint32_t round, bool final);
 bool senders_round_over(struct drover_source *s, struct drover_error *ret_error);
 bool senders_waiting(struct drover_source *s);
+/* urgent.c: the channels of postcopy-preempt, and what is asked for */
+int urgent_start(struct drover_source *s, struct drover_error *e);
+void urgent_stop(struct drover_source *s);
+/* PAGE_REQ, on any channel: answered on the same. */
+int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
+		    struct drover_error *e);
+int source_release(struct drover_source *s, size_t len, struct drover_error *e);
+/* Pages that may hold data; the others read as zero and must not be touched. */
+const uint64_t *source_data(const struct drover_source *s, unsigned int block);
+/* postcopy.c */
+/* After the final round, before the state: what will come later. */
+int source_discard(struct drover_source *s, struct drover_error *e);
+/*
+ * The guest runs at the destination. @paused: by now nothing is connected.
+ * 0: all has arrived; -ECANCELED: this daemon ends, another may go on
+ */
+int source_postcopy(struct drover_source *s, bool paused, struct drover_error *e);
 /* precopy.c */
 int source_harvest(struct drover_source *s, bool final, struct drover_error *e);
 /* @final: the guest is stopped */
@@ -174,7 +224,8 @@ int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_erro
 /* After a final harvest: pinned pages that are not what was sent last are dirty. */
 void source_pinned(struct drover_source *s);
 /* settle.c */
-void source_settle(struct drover_source *s, bool need_resume);
+/* true: the destination owns the guest */
+bool source_settle(struct drover_source *s, bool need_resume);
 /* source.c */
 void source_resume_guest(struct drover_source *s);
 

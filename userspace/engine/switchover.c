@@ -155,6 +155,31 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
+/*
+ * Postcopy: the final round ends without pages, so that all that is under way has arrived;
+ * then what the last harvests have found is announced, and sent later.
+ */
+static int leave_pages(struct drover_source *s, struct drover_error *e)
+{
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < s->nsenders && r >= 0; i++)
+		r = drover_channel_drain(s->sender[i].link->ch, e);
+	if (r >= 0)
+		r = source_harvest(s, true, e);
+	lap(s, &s->m->stats.dt_harvest);
+	if (r < 0)
+		return r;
+	drover_limit_open(s->limit);
+	s->work.empty = true;
+	r = source_round(s, true, e);
+	if (r >= 0)
+		r = source_discard(s, e);
+	lap(s, &s->m->stats.dt_pages);
+	return r;
+}
+
 static int send_section(struct drover_source *s, const char *name, const uint8_t *data,
 			uint64_t total, bool last, struct drover_error *e)
 {
@@ -280,7 +305,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	r = set_record(s, DROVER_OWNER_RELEASED, &ce);
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
-	else
+	else if (!s->postcopy)  /* there it says that all has arrived */
 		send_token(s, DROVER_MSG_RELEASED, NULL);
 	return 0;
 }
@@ -348,7 +373,9 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 		lap(s, &m->stats.dt_continue);
 	if (!drover_state_set(m, drover_state_get(m), DROVER_STATE_DEVICE))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	r = last_pages(s, e);
+	if (s->postcopy)
+		drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_POSTCOPY_DEVICE);
+	r = s->postcopy ? leave_pages(s, e) : last_pages(s, e);
 	if (r >= 0)
 		r = send_state(s, e);
 	lap(s, &m->stats.dt_state);

@@ -39,6 +39,7 @@ struct place_block {
 	uint64_t *mem;          /* may hold memory */
 	uint64_t *announced;    /* once open: those that have no page-table entry yet */
 	uint64_t *digest;
+	bool lent;              /* @digest is not ours */
 };
 
 struct drover_place {
@@ -65,7 +66,8 @@ struct drover_place *drover_place_free(struct drover_place *p)
 	for (i = 0; i < p->n; i++) {
 		free(p->block[i].mem);
 		free(p->block[i].announced);
-		free(p->block[i].digest);
+		if (!p->block[i].lent)
+			free(p->block[i].digest);
 	}
 	free(p);
 	return NULL;
@@ -105,6 +107,14 @@ int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_p
 	}
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+void drover_place_lend_digests(struct drover_place *p, unsigned int block, uint64_t *digest)
+{
+	if (!p->block[block].lent)
+		free(p->block[block].digest);
+	p->block[block].digest = digest;
+	p->block[block].lent = true;
 }
 
 static int check_run(const struct drover_place *p, unsigned int block, uint64_t page,

@@ -27,6 +27,9 @@ int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_p
 		     struct drover_error *e);
 struct drover_place *drover_place_free(struct drover_place *p);
 
+/* Keep the block's digests in @digest, one u64 a page, zero by now; it outlives the handle. */
+void drover_place_lend_digests(struct drover_place *p, unsigned int block, uint64_t *digest);
+
 /**
  * drover_place_announce() - the source says that these pages may hold data
  *

@@ -63,7 +63,8 @@ static int hello_check_head(const struct drover_msg_hello *m, struct drover_erro
 	if (!m->version_min || m->version_min > m->version_max)
 		return drover_err(e, -EBADMSG, "versions: 0x%04x to 0x%04x is no range",
 				  m->version_min, m->version_max);
-	r = wire_flags("flags", m->flags, DROVER_HELLO_ONE_WAY | DROVER_HELLO_HAS_UUID, e);
+	r = wire_flags("flags", m->flags, DROVER_HELLO_ONE_WAY | DROVER_HELLO_HAS_UUID |
+		       DROVER_HELLO_RESUME, e);
 	if (r < 0)
 		return r;
 	r = wire_token(m->token, e);
@@ -256,7 +257,8 @@ static int attach_check(const struct drover_msg_attach *m, struct drover_error *
 		return drover_err(e, -EBADMSG, "type: %u, must be %u (data) or %u (postcopy)",
 				  m->type, DROVER_ATTACH_DATA, DROVER_ATTACH_POSTCOPY);
 	return wire_max("index", m->index,
-			m->type == DROVER_ATTACH_DATA ? DROVER_ATTACH_INDEX_MAX : 0, e);
+			m->type == DROVER_ATTACH_DATA ? DROVER_ATTACH_INDEX_MAX :
+							DROVER_ATTACH_POSTCOPY_MAX, e);
 }
 
 int drover_attach_encode(const struct drover_msg_attach *m, void *buf, size_t cap)

@@ -13,7 +13,7 @@ struct drover_error;
 /*
  * Frames, little-endian:
  *   0 u32 magic 'DRVR'      4 u16 version (major << 8 | minor)   6 u16 type
- *   8 u16 flags (0)        10 u16 channel (0 main, 1.. data)     12 u32 sequence, per channel and direction
+ *   8 u16 flags (0)        10 u16 channel (0 main, 1.. data, 256.. postcopy)  12 u32 sequence, per channel and direction
  *  16 u32 body length      20 u32 reserved (0)                   24 u64 payload length
  *  32 u32 reserved (0)     36 u32 checksum (low half of XXH3-64 of bytes 0..35)
  * then the body, then the payload. Pure functions: no I/O, no allocation, no globals.
@@ -34,7 +34,8 @@ struct drover_error;
 #define DROVER_TOKEN_LEN 16u
 #define DROVER_UUID_LEN 16u
 #define DROVER_BODY_MAX 1048576u
-#define DROVER_FRAME_CHANNEL_MAX 256u   /* main, 255 data, one postcopy */
+#define DROVER_FRAME_CHANNEL_MAX 271u   /* main, 255 data, 16 postcopy */
+#define DROVER_FRAME_CHANNEL_POSTCOPY 256u      /* of the first one */
 /* Page indices and counts: no block can be larger than 2^64 bytes. */
 #define DROVER_WIRE_PAGES_MAX (1ull << 52)
 
@@ -116,6 +117,8 @@ int drover_frame_decode(const uint8_t in[DROVER_FRAME_LEN], struct drover_frame 
 /* HELLO flags */
 #define DROVER_HELLO_ONE_WAY (1u << 0)
 #define DROVER_HELLO_HAS_UUID (1u << 1)
+/* Postcopy goes on: the token is the paused session's, no RANGES follow, RECOVER answers. */
+#define DROVER_HELLO_RESUME (1u << 2)
 
 struct drover_msg_hello {
 	uint16_t version_min, version_max; /* what the sender speaks */
@@ -174,10 +177,11 @@ struct drover_msg_hello_ack {
 #define DROVER_ATTACH_DATA 1u
 #define DROVER_ATTACH_POSTCOPY 2u
 #define DROVER_ATTACH_INDEX_MAX 254u
+#define DROVER_ATTACH_POSTCOPY_MAX 15u
 struct drover_msg_attach {
 	uint8_t token[DROVER_TOKEN_LEN];
 	uint16_t type;                  /* enum drover_channel_type value: DROVER_ATTACH_* */
-	uint16_t index;                 /* data: 0..DROVER_ATTACH_INDEX_MAX; postcopy: 0 */
+	uint16_t index;                 /* data: 0..DROVER_ATTACH_INDEX_MAX; postcopy: 0..DROVER_ATTACH_POSTCOPY_MAX */
 };
 
 #define DROVER_STATUS_MAX 4095u

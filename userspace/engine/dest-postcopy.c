@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Postcopy on the destination: which pages are still to come, how they are placed while the
+ * guest runs, and what becomes of it when a connection breaks.
+ *
+ * A page is claimed before a byte of it is received, so that no second copy ever lands on a
+ * page that may be in use already; then content, digest, received bit, and only then is who
+ * waits let go. Claims without a received bit are dropped with the connection they came by.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "engine/dest.h"
+
+#define WAIT_TICK_MS 200
+
+static const char *const handler_names[] = {
+	[DROVER_FAULT_HANDLER_AUTO] = "auto",
+	[DROVER_FAULT_HANDLER_KMOD] = "kmod",
+	[DROVER_FAULT_HANDLER_USERFAULTFD] = "userfaultfd",
+};
+
+struct postcopy *pc_free(struct postcopy *pc, bool open)
+{
+	unsigned int i;
+
+	if (!pc)
+		return NULL;
+	pc_threads_stop(pc);
+	if (pc->state)
+		pc->ops->stop(pc->state, open);
+	for (i = 0; i < DROVER_RAM_BLOCKS_MAX; i++) {
+		free(pc->claim[i]);
+		free(pc->asked[i]);
+		free(pc->released[i]);
+	}
+	drover_closep(&pc->bell);
+	drover_blocktime_free(pc->bt);
+	drover_ledger_free(pc->ledger);
+	pthread_rwlock_destroy(&pc->lock);
+	free(pc);
+	return NULL;
+}
+
+/* A ledger, or with @ledger the one that was found. */
+int pc_new(struct drover_dest *d, struct drover_ledger *ledger, struct postcopy **ret,
+	   struct drover_error *e)
+{
+	struct drover_migration *m = d->m;
+	struct postcopy *pc = calloc(1, sizeof(*pc));
+	unsigned int i;
+	int r = 0;
+
+	if (!pc) {
+		drover_ledger_free(ledger);
+		return drover_err(e, -ENOMEM, "postcopy: out of memory");
+	}
+	pc->d = d;
+	pc->ledger = ledger;
+	pthread_rwlock_init(&pc->lock, NULL);
+	pc->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pc->bell < 0)
+		r = drover_err(e, -errno, "postcopy: eventfd: %s", drover_strerror(errno));
+	if (r >= 0 && !ledger)
+		r = drover_ledger_new(m->ram, m->config.verify != DROVER_VERIFY_NONE, &pc->ledger,
+				      e);
+	for (i = 0; r >= 0 && i < m->ram->n; i++) {
+		uint64_t npages = drover_pages(m->ram->block[i].size);
+
+		pc->claim[i] = drover_bitmap_new(npages);
+		pc->asked[i] = drover_bitmap_new(npages);
+		pc->released[i] = drover_bitmap_new(npages);
+		if (!pc->claim[i] || !pc->asked[i] || !pc->released[i])
+			r = drover_err(e, -ENOMEM, "postcopy: bitmaps: out of memory");
+	}
+	if (r < 0) {
+		pc_free(pc, false);
+		return r;
+	}
+	*ret = pc;
+	return 0;
+}
+
+/* What is claimed and has not arrived was under way on a connection that is gone. */
+void pc_drop_claims(struct postcopy *pc)
+{
+	const struct drover_ram *ram = pc->d->m->ram;
+	uint64_t missing = 0;
+	unsigned int i;
+
+	for (i = 0; i < ram->n; i++) {
+		uint64_t npages = drover_pages(ram->block[i].size);
+
+		memcpy(pc->claim[i], pc->ledger->received[i], drover_bitmap_bytes(npages));
+		missing += npages - drover_bitmap_count(pc->claim[i], npages);
+	}
+	atomic_store(&pc->missing, missing);
+}
+
+/* The handler; from here on who touches what is missing waits. */
+int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
+{
+	struct drover_migration *m = pc->d->m;
+	struct drover_guest *g = m->guest;
+	char report[DROVER_FAULT_REPORT_MAX];
+	unsigned int i;
+	int r;
+	DROVER_LOCK(&pc->d->guest);
+
+	if (!g->ops->fault_source)
+		return drover_err(e, -EOPNOTSUPP, "postcopy: this guest link has no fault handling");
+	r = g->ops->fault_source(g, &pc->src, e);
+	if (r < 0)
+		return r;
+	for (i = 0; i < m->ram->n; i++)
+		pc->src.received[i] = pc->ledger->received[i];
+	pc->src.adopt = adopt;
+	pc->ops = drover_fault_select(&pc->src, handler_names[m->config.fault_handler], report, e);
+	if (!pc->ops)
+		return e->code;
+	drover_info_text(m, m->info.fault_handler, sizeof(m->info.fault_handler), "%s",
+			 pc->ops->name);
+	drover_debug(m->log, "fault handler: %s", report);
+	r = adopt ? 0 : g->ops->ledger_put(g, pc->ledger->fd, e);
+	if (r >= 0)
+		r = pc->ops->start(&pc->src, &pc->state, e);
+	for (i = 0; r >= 0 && adopt && i < m->ram->n; i++)
+		r = pc->ops->received(pc->state, i, pc->ledger->received[i], e);
+	if (r < 0)
+		return r;
+	if (m->config.postcopy_blocktime)
+		pc->bt = drover_blocktime_new();
+	pc_drop_claims(pc);
+	return pc_threads_start(pc, e);
+}
+
+static int bind_session(struct session *x, struct drover_error *e)
+{
+	struct json_object *o = drover_config_to_json(&x->m->config);
+	int r = o ? drover_ledger_bind(x->pc->ledger, x->token, json_object_to_json_string_ext(
+				       o, JSON_C_TO_STRING_PLAIN), e) :
+		    drover_err(e, -ENOMEM, "postcopy: out of memory");
+
+	json_object_put(o);
+	return r;
+}
+
+static int arm_session(struct session *x, struct drover_error *e)
+{
+	uint64_t t = drover_now_ns();
+	int r = bind_session(x, e);
+
+	/* Nothing is received the old way any more, nor populated. */
+	x->place = drover_place_free(x->place);
+	if (r >= 0)
+		r = pc_arm(x->pc, false, e);
+	if (r < 0)
+		return drover_err_prefix(e, "postcopy: "), r;
+	x->pc->armed = true;
+	pc_online(x->pc, x);
+	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
+		     (unsigned long long)(drover_now_ns() - t) / 1000,
+		     (unsigned long long)atomic_load(&x->pc->missing));
+	drover_state_set(x->m, DROVER_STATE_ACTIVE, DROVER_STATE_POSTCOPY_DEVICE);
+	return 0;
+}
+
+int session_discard(struct session *x, size_t len, struct drover_error *e)
+{
+	const struct drover_ram *ram = x->m->ram;
+	struct drover_msg_runs m;
+	uint32_t i;
+	int r = drover_runs_decode(x->main->body, len, &m, e);
+
+	if (r < 0)
+		return drover_link_bad(x->main, e), r;
+	if (!x->pc || x->pc->armed || !x->final_ns || x->have_run)
+		return drover_err(e, -EBADMSG, "DISCARD: not now");
+	for (i = 0; !x->pc->begun && i < ram->n; i++)
+		drover_bitmap_set_range(x->pc->ledger->received[i], 0,
+					drover_pages(ram->block[i].size));
+	x->pc->begun = true;
+	if (m.n && (m.block >= x->nblocks || x->skip[m.block]))
+		return drover_err(e, -EBADMSG, "DISCARD: of block %u", m.block);
+	for (i = 0; i < m.n; i++) {
+		struct drover_run run = drover_msg_run_at(&m, i);
+		unsigned int b = x->block[m.block];
+		uint64_t npages = drover_pages(ram->block[b].size);
+
+		if (run.page >= npages || run.npages > npages - run.page)
+			return drover_err(e, -EBADMSG, "DISCARD: %s:%llu+%llu of %llu",
+					  ram->block[b].name, (unsigned long long)run.page,
+					  (unsigned long long)run.npages,
+					  (unsigned long long)npages);
+		drover_bitmap_clear_range(x->pc->ledger->received[b], run.page, run.npages);
+		if (x->pc->ledger->digest[b])
+			memset(&x->pc->ledger->digest[b][run.page], 0,
+			       run.npages * sizeof(uint64_t));
+	}
+	return m.flags & DROVER_RUNS_LAST ? arm_session(x, e) : 0;
+}
+
+/**
+ * struct landing - content under way to pages that are claimed
+ * @scratch: where a second copy goes
+ */
+struct landing {
+	struct session *x;
+	struct drover_link *link;
+	unsigned int block;
+	unsigned int niov, nruns;
+	uint64_t bytes;
+	struct iovec iov[256];
+	struct drover_fault_run run[256];
+	uint8_t scratch[DROVER_PAGE_SIZE];
+};
+
+static void arrived(struct session *x, const struct drover_fault_run *run, unsigned int n)
+{
+	struct postcopy *pc = x->pc;
+	uint64_t pages = 0, now = pc->bt ? drover_now_ns() : 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		pages += run[i].npages;
+		if (pc->bt)
+			drover_blocktime_placed(pc->bt, run[i].block, run[i].page, run[i].npages,
+						now);
+	}
+	if (atomic_fetch_sub(&pc->missing, pages) == pages) {
+		DROVER_LOCK(&x->lock);
+
+		pthread_cond_broadcast(&x->cond);
+	}
+}
+
+/* Receive what has been laid out, and let go who waits for it. */
+static int land(struct landing *a, struct drover_error *e)
+{
+	struct postcopy *pc = a->x->pc;
+	unsigned int i;
+	uint64_t k;
+	int r;
+
+	if (!a->niov)
+		return 0;
+	r = drover_link_payload(a->link, a->iov, a->niov, a->bytes, e);
+	if (r < 0)
+		return r;
+	for (i = 0; i < a->nruns && pc->ledger->digest[a->block]; i++) {
+		const uint8_t *host = pc->ops->host(pc->state, a->block);
+
+		for (k = a->run[i].page; k < a->run[i].page + a->run[i].npages; k++)
+			pc->ledger->digest[a->block][k] =
+				drover_page_digest(host + drover_page_off(k));
+	}
+	if (a->nruns) {
+		r = pc->ops->publish(pc->state, a->run, a->nruns, false, e);
+		if (r < 0)
+			return r;
+		arrived(a->x, a->run, a->nruns);
+	}
+	a->niov = a->nruns = 0;
+	a->bytes = 0;
+	return 0;
+}
+
+static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
+{
+	struct postcopy *pc = a->x->pc;
+	bool mine = !drover_bit_test_and_set_atomic(pc->claim[a->block], page);
+	struct drover_fault_run *last = a->nruns ? &a->run[a->nruns - 1] : NULL;
+	uint8_t *at = mine ? pc->ops->host(pc->state, a->block) + drover_page_off(page) :
+		      a->scratch;
+	struct iovec *v = a->niov ? &a->iov[a->niov - 1] : NULL;
+	int r;
+
+	a->bytes += DROVER_PAGE_SIZE;
+	if (mine && last && last->page + last->npages == page &&
+	    (uint8_t *)v->iov_base + v->iov_len == at) {
+		last->npages++;
+		v->iov_len += DROVER_PAGE_SIZE;
+		return 0;
+	}
+	a->iov[a->niov++] = (struct iovec){ at, DROVER_PAGE_SIZE };
+	if (mine)
+		a->run[a->nruns++] = (struct drover_fault_run){ a->block, page, 1 };
+	r = a->niov == sizeof(a->iov) / sizeof(a->iov[0]) ? land(a, e) : 0;
+	return r;
+}
+
+/* Pages that read as zero: dropped, not written. */
+static int zero_run(struct session *x, unsigned int block, uint64_t page, uint64_t n,
+		    struct drover_error *e)
+{
+	struct drover_fault_run run = { .block = block };
+	uint64_t end = page + n;
+	int r;
+
+	while (page < end) {
+		run.npages = 0;
+		for (; page < end && drover_bit_test_and_set_atomic(x->pc->claim[block], page);
+		     page++)
+			;
+		for (run.page = page; page < end; page++, run.npages++)
+			if (run.npages &&
+			    drover_bit_test_and_set_atomic(x->pc->claim[block], page))
+				break;
+		if (!run.npages)
+			break;
+		r = x->pc->ops->publish(x->pc->state, &run, 1, true, e);
+		if (r < 0)
+			return r;
+		arrived(x, &run, 1);
+	}
+	return 0;
+}
+
+static int check_run(struct session *x, unsigned int block, const struct drover_page_run *run,
+		     struct drover_error *e)
+{
+	uint64_t npages = drover_pages(x->m->ram->block[block].size);
+
+	if (run->page >= npages || run->npages > npages - run->page)
+		return drover_err(e, -ERANGE, "block %s: pages %llu+%u of %llu",
+				  x->m->ram->block[block].name, (unsigned long long)run->page,
+				  run->npages, (unsigned long long)npages);
+	if (run->kind != DROVER_PAGES_ZERO && run->kind != DROVER_PAGES_RAW)
+		return drover_err(e, -EBADMSG, "pages of kind %u, which was not negotiated",
+				  run->kind);
+	return 0;
+}
+
+int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
+	     struct drover_error *e)
+{
+	struct landing a = { .x = x, .link = l };
+	uint64_t raw = 0, zero = 0, page;
+	struct drover_msg_pages m;
+	uint32_t i;
+	int r = drover_pages_decode(l->body, f->body_len, f->payload_len, &m, e);
+
+	if (r >= 0 && (m.block >= x->nblocks || x->skip[m.block]))
+		r = drover_err(e, -EBADMSG, "pages of block %u, which is not migrated", m.block);
+	if (r < 0)
+		return drover_link_bad(l, e), r;
+	if (atomic_load(&x->pc->here))
+		return drover_err(e, -EBADMSG, "channel %s: pages after all have arrived",
+				  drover_channel_name(l->ch));
+	a.block = x->block[m.block];
+	for (i = 0; i < m.n; i++) {
+		struct drover_page_run run = drover_msg_page_run_at(&m, i);
+
+		r = check_run(x, a.block, &run, e);
+		if (r < 0)
+			return drover_link_bad(l, e), r;
+		if (run.kind == DROVER_PAGES_ZERO) {
+			zero += run.npages;
+			r = zero_run(x, a.block, run.page, run.npages, e);
+		}
+		for (page = run.page; run.kind == DROVER_PAGES_RAW && r >= 0 &&
+		     page < run.page + run.npages; page++, raw++)
+			r = lay_page(&a, page, e);
+		if (r < 0)
+			return r;
+	}
+	r = land(&a, e);
+	if (r < 0)
+		return r;
+	atomic_fetch_add_explicit(&x->raw_pages, raw, memory_order_relaxed);
+	atomic_fetch_add_explicit(&x->zero_pages, zero, memory_order_relaxed);
+	drover_progress(x->m, drover_now_ns());
+	return 0;
+}
+
+/* The source says that all is sent; what it sent on other channels may be under way still. */
+int pc_wait_all(struct session *x, struct drover_error *e)
+{
+	struct timespec ts;
+	int r = 0;
+
+	pthread_mutex_lock(&x->lock);
+	while (atomic_load(&x->pc->missing) && !x->dead && r >= 0) {
+		clock_gettime(CLOCK_REALTIME, &ts);
+		ts.tv_nsec += WAIT_TICK_MS * 1000000ll;
+		if (ts.tv_nsec >= 1000000000) {
+			ts.tv_sec++;
+			ts.tv_nsec -= 1000000000;
+		}
+		pthread_cond_timedwait(&x->cond, &x->lock, &ts);
+		pthread_mutex_unlock(&x->lock);
+		r = drover_check_stall(x->m, e);
+		if (r == -ETIMEDOUT)
+			drover_err(e, r, "the source says that all is sent, and %llu pages are missing",
+				   (unsigned long long)atomic_load(&x->pc->missing));
+		pthread_mutex_lock(&x->lock);
+	}
+	if (x->dead && r >= 0)
+		r = drover_err(e, -ECONNABORTED, "%s", x->error.msg);
+	pthread_mutex_unlock(&x->lock);
+	return r < 0 ? r : pc_all_here(x->pc, e);
+}
+
+/* Nobody can wait any more: the guest is like any other. */
+int pc_all_here(struct postcopy *pc, struct drover_error *e)
+{
+	struct drover_guest *g = pc->d->m->guest;
+	int r;
+
+	if (atomic_load(&pc->here))
+		return 0;
+	pc_threads_stop(pc);
+	if (pc->state)
+		pc->ops->stop(pc->state, true);
+	pc->state = NULL;
+	atomic_store(&pc->here, true);
+	pthread_mutex_lock(&pc->d->guest);
+	r = g->ops->ledger_put(g, -1, e);
+	if (g->ops->resumed)
+		g->ops->resumed(g);
+	pthread_mutex_unlock(&pc->d->guest);
+	return r;
+}
+
+/* release-ram: tell what has arrived since the last time. */
+int pc_release(struct session *x, struct drover_error *e)
+{
+	_cleanup_free_ struct drover_run *run = NULL;
+	_cleanup_free_ uint8_t *body = NULL;
+	struct postcopy *pc = x->pc;
+	unsigned int i;
+	int r = 0;
+
+	if (!x->m->config.release_ram || !pc->armed || !x->committed)
+		return 0;
+	run = calloc(DROVER_RUNS_MAX, sizeof(*run));
+	body = malloc(65536);
+	if (!run || !body)
+		return drover_err(e, -ENOMEM, "RELEASE: out of memory");
+	for (i = 0; i < x->nblocks && r >= 0; i++) {
+		unsigned int b = x->block[i];
+		uint64_t words = drover_bitmap_words(drover_pages(x->m->ram->block[b].size)), w;
+		struct drover_msg_runs m = { .block = i, .run = run };
+		int len;
+
+		for (w = 0; w < words && m.n < DROVER_RUNS_MAX - 64; w++) {
+			uint64_t now = __atomic_load_n(&pc->ledger->received[b][w],
+						       __ATOMIC_ACQUIRE);
+			uint64_t bits = now & ~pc->released[b][w];
+
+			pc->released[b][w] |= bits;
+			for (; bits; bits &= bits - 1) {
+				uint64_t page = w * 64 + (uint64_t)__builtin_ctzll(bits);
+
+				if (m.n && run[m.n - 1].page + run[m.n - 1].npages == page)
+					run[m.n - 1].npages++;
+				else
+					run[m.n++] = (struct drover_run){ page, 1 };
+			}
+		}
+		if (!m.n)
+			continue;
+		len = drover_runs_encode(&m, body, 65536);
+		r = len < 0 ? drover_err(e, len, "RELEASE: %s", drover_strerror(len)) :
+			      drover_link_send(x->main, DROVER_MSG_RELEASE, body, (size_t)len, NULL,
+					       0, 0, e);
+	}
+	return r;
+}
+
+int drover_dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
+{
+	struct drover_dest *d = m->dest;
+
+	if (!d)
+		return -ENOENT;
+	pthread_mutex_lock(&d->lock);
+	if (d->pc && d->pc->bt) {
+		drover_blocktime_report(d->pc->bt, ret);
+		pthread_mutex_unlock(&d->lock);
+		return 0;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return -ENOENT;
+}

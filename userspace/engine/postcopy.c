@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The source after it has handed the guest over before all of its memory: it pushes what
+ * is left, serves what is waited for, and whatever breaks on the way only pauses it. The
+ * RAM here is frozen and stays until the destination has all of it, so a connection, a
+ * daemon, or an attempt to go on may die any number of times.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/parallel.h"
+#include "channel/channel.h"
+#include "engine/source.h"
+
+/* A lost wake-up costs no more than this. */
+#define TICK_MS 20
+#define FAREWELL_MS 500
+/* Pages a thread hashes at a time. */
+#define HASH_STEP 4096u
+
+static uint64_t count_left(const struct drover_source *s)
+{
+	uint64_t sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++)
+		if (!s->skip[i])
+			sum += drover_bitmap_count(s->dirty[i],
+						   drover_pages(s->m->ram->block[i].size));
+	return sum;
+}
+
+static int send_discard(struct drover_source *s, unsigned int block, const struct drover_run *run,
+			uint32_t n, bool last, struct drover_error *e)
+{
+	struct drover_msg_runs m = {
+		.block = block,
+		.flags = last ? DROVER_RUNS_LAST : 0,
+		.n = n,
+		.run = run,
+	};
+	_cleanup_free_ uint8_t *body = malloc(65536);
+	int len;
+
+	if (!body)
+		return drover_err(e, -ENOMEM, "DISCARD: out of memory");
+	len = drover_runs_encode(&m, body, 65536);
+	if (len < 0)
+		return drover_err(e, len, "DISCARD: %s", drover_strerror(len));
+	return drover_link_send(s->main, DROVER_MSG_DISCARD, body, (size_t)len, NULL, 0, 0, e);
+}
+
+/* Both sides count a page that is not there as zero, until it is. */
+static void forget_digests(struct drover_source *s, unsigned int block, uint64_t page, uint64_t n)
+{
+	if (s->digest[block])
+		memset(&s->digest[block][page], 0, n * sizeof(*s->digest[block]));
+}
+
+int source_discard(struct drover_source *s, struct drover_error *e)
+{
+	_cleanup_free_ struct drover_run *run = calloc(DROVER_RUNS_MAX, sizeof(*run));
+	const struct drover_ram *ram = s->m->ram;
+	unsigned int i;
+	int r = 0;
+
+	if (!run)
+		return drover_err(e, -ENOMEM, "DISCARD: out of memory");
+	atomic_store(&s->left, count_left(s));
+	for (i = 0; i < ram->n && r >= 0; i++) {
+		uint64_t npages = drover_pages(ram->block[i].size), at = 0, start = 0, n;
+		uint32_t k = 0;
+
+		if (s->skip[i])
+			continue;
+		while (r >= 0 && (n = drover_bitmap_next_run(s->dirty[i], npages, at, &start))) {
+			forget_digests(s, i, start, n);
+			run[k++] = (struct drover_run){ start, n };
+			at = start + n;
+			if (k < DROVER_RUNS_MAX)
+				continue;
+			r = send_discard(s, i, run, k, false, e);
+			k = 0;
+		}
+		if (k && r >= 0)
+			r = send_discard(s, i, run, k, false, e);
+	}
+	source_digest_stale(s);
+	if (r >= 0)
+		r = send_discard(s, 0, run, 0, true, e);
+	return r < 0 ? r : urgent_start(s, e);
+}
+
+static void apply_limit(struct drover_source *s)
+{
+	struct drover_runtime rt;
+	uint64_t rate, share = 0;
+
+	drover_runtime_get(s->m, &rt);
+	rate = rt.max_postcopy_bandwidth;
+	if (s->hostlimit)
+		share = drover_hostlimit_share(s->hostlimit, drover_now_ns(),
+					       source_sent_bytes(s, NULL), senders_waiting(s));
+	if (share && (!rate || share < rate))
+		rate = share;
+	drover_limit_set(s->limit, rate);
+}
+
+/* What is due every now and then; < 0: this connection is over. */
+static int beat(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_error error;
+	int r;
+
+	r = drover_link_poll(s->main, drover_deadline_ms(TICK_MS));
+	if (r < 0)
+		return drover_err(e, r, "channel main: %s", drover_strerror(r));
+	r = source_poll(s, e);
+	if (r >= 0)
+		r = source_ping(s, e);
+	if (r < 0)
+		return r;
+	source_tick(s);
+	senders_round_over(s, &error);
+	if (error.code)
+		return source_why(s, &error, e);
+	if (atomic_load(&s->m->pause_asked))
+		return drover_err(e, -EINTR, "paused by migrate-pause");
+	if (senders_waiting(s))
+		drover_progress(s->m, drover_now_ns());
+	return drover_check_stall(s->m, e);
+}
+
+static int end_round(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_msg_round m = { .round = s->round };
+	uint8_t body[16];
+	int n, r = 0;
+
+	if (s->multifd) {       /* else main's own sender has said it */
+		n = drover_round_end_encode(&m, body, sizeof(body));
+		r = drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
+	}
+	while (r >= 0 && s->acked_round < s->round)
+		r = beat(s, e);
+	return r;
+}
+
+struct hash_walk {
+	struct drover_source *s;
+	unsigned int block;
+};
+
+static int hash_step(void *arg, uint64_t page, uint64_t end)
+{
+	struct hash_walk *w = arg;
+	const uint64_t *data = source_data(w->s, w->block);
+	const uint8_t *host = w->s->m->ram->block[w->block].host;
+
+	for (; page < end; page++)
+		w->s->digest[w->block][page] = drover_bit_test(data, page) ?
+			drover_page_digest(host + drover_page_off(page)) : 0;
+	return 0;
+}
+
+/* Of all pages by now. What another daemon sent is hashed from the frozen RAM. */
+static int prove(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	unsigned int i;
+	int r;
+
+	if (m->config.verify == DROVER_VERIFY_NONE)
+		return 0;
+	for (i = 0; i < m->ram->n; i++) {
+		struct hash_walk w = { .s = s, .block = i };
+		uint64_t npages = drover_pages(m->ram->block[i].size);
+
+		if (s->skip[i])
+			continue;
+		if (s->adopted)
+			drover_parallel(npages, HASH_STEP, hash_step, &w);
+		memset(s->fresh[i], 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
+	}
+	r = source_digest(s, e);
+	if (r < 0)
+		return r;
+	r = source_digest_ack(s, e);
+	if (r != -EUCLEAN)
+		return r;
+	/* The guest runs there, so there is no way back: it is told, page by page. */
+	drover_fail(m, e);
+	drover_err_clear(e);
+	return 0;
+}
+
+static int released(struct drover_source *s)
+{
+	struct drover_msg_token t;
+	uint8_t body[DROVER_TOKEN_LEN];
+	int n;
+
+	memcpy(t.token, s->token, sizeof(t.token));
+	n = drover_token_encode(&t, body, sizeof(body));
+	return drover_link_send(s->main, DROVER_MSG_RELEASED, body, (size_t)n, NULL, 0, 0, NULL);
+}
+
+/* Until all has arrived. */
+static int serve(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_error error;
+	int r = 0;
+
+	s->round++;
+	s->acked_round = 0;
+	DROVER_STAT(s->m, round, s->round);
+	drover_limit_shut(s->limit);
+	apply_limit(s);
+	s->work.empty = false;
+	senders_open_round(s, s->round, false);
+	while (r >= 0 && !senders_round_over(s, &error)) {
+		r = beat(s, e);
+		apply_limit(s);
+	}
+	if (r >= 0 && error.code)
+		r = source_why(s, &error, e);
+	if (r >= 0)
+		r = end_round(s, e);
+	if (r >= 0)
+		r = prove(s, e);
+	if (r >= 0)
+		released(s);
+	return r;
+}
+
+/* End what is left of a connection, and of one that was never whole. */
+static void disconnect(struct drover_source *s, bool tell)
+{
+	struct drover_msg_token t;
+	uint8_t body[DROVER_TOKEN_LEN];
+	unsigned int i;
+	int n;
+
+	for (i = 0; i < s->ndata; i++)
+		if (s->data[i])
+			drover_channel_shutdown(s->data[i]->ch);
+	if (tell && s->main && s->multifd) {
+		memcpy(t.token, s->token, sizeof(t.token));
+		n = drover_token_encode(&t, body, sizeof(body));
+		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
+		drover_link_send(s->main, DROVER_MSG_PAUSED, body, (size_t)n, NULL, 0, 0, NULL);
+	}
+	if (s->main)
+		drover_channel_shutdown(s->main->ch);
+	urgent_stop(s);
+	senders_stop(s);
+	s->lost_bytes = source_sent_bytes(s, NULL);
+	drover_links_forget(s->m);
+	for (i = 0; i < s->ndata; i++)
+		drover_link_free(s->data[i]);
+	for (i = 0; i < s->nurgent; i++)
+		s->urgent_link[i] = drover_link_free(s->urgent_link[i]);
+	free(s->data);
+	s->data = NULL;
+	s->ndata = s->nurgent = 0;
+	s->main = drover_link_free(s->main);
+}
+
+/* migrate resume=true, with where to go on */
+static int wait_resume(struct drover_source *s)
+{
+	struct drover_migration *m = s->m;
+	DROVER_LOCK(&m->lock);
+
+	while (!m->next_channels && !drover_cancelled(&m->cancel))
+		pthread_cond_wait(&m->cond, &m->lock);
+	if (drover_cancelled(&m->cancel))
+		return -ECANCELED;
+	drover_channel_list_deinit(m->channels);
+	free(m->channels);
+	m->channels = TAKE_PTR(m->next_channels);
+	return 0;
+}
+
+static void paused(struct drover_source *s, const struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	struct drover_error error = DROVER_ERROR_INIT;
+
+	drover_err(&error, e->code, "postcopy paused: %.900s", e->msg);
+	drover_unfail(m);
+	drover_fail(m, &error);
+	atomic_store(&m->pause_asked, false);
+	drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
+}
+
+static int alloc_adopted(struct drover_source *s, struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < s->m->ram->n; i++) {
+		const struct drover_ram_block *b = &s->m->ram->block[i];
+
+		if (s->data_map[i])
+			continue;
+		s->data_map[i] = drover_bitmap_new(drover_pages(b->size));
+		if (!s->data_map[i])
+			return drover_err(e, -ENOMEM, "resume: out of memory");
+		r = drover_datamap_read(b, s->data_map[i], e);
+		if (r < 0)
+			return r;
+		if (s->m->config.verify != DROVER_VERIFY_NONE && !s->digest[i])
+			s->digest[i] = calloc(drover_pages(b->size), sizeof(uint64_t));
+	}
+	return s->group[0] ? 0 : source_digest_init(s, e);
+}
+
+static int go_on(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	int r;
+
+	if (!drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_POSTCOPY_RECOVER_SETUP))
+		return drover_err(e, -ECANCELED, "resume: the migration has ended");
+	drover_progress(m, drover_now_ns());
+	r = source_reconnect(s, e);
+	if (r >= 0 && s->adopted)
+		r = alloc_adopted(s, e);
+	if (r < 0)
+		return r;
+	atomic_store(&s->left, count_left(s));
+	s->round = 0;
+	s->pong_ns = s->ping_ns = 0;
+	r = senders_start(s, e);
+	if (r >= 0)
+		r = urgent_start(s, e);
+	if (r < 0)
+		return r;
+	drover_unfail(m);
+	drover_state_set(m, DROVER_STATE_POSTCOPY_RECOVER, DROVER_STATE_POSTCOPY_ACTIVE);
+	return 0;
+}
+
+int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	int r = 0;
+
+	s->handed_over = source_sent_bytes(s, NULL) + 1;
+	if (is_paused)
+		disconnect(s, false);
+	else
+		drover_state_set(m, DROVER_STATE_POSTCOPY_DEVICE, DROVER_STATE_POSTCOPY_ACTIVE);
+	while (!drover_cancelled(&m->cancel)) {
+		if (!is_paused) {
+			r = r < 0 ? r : serve(s, e);
+			if (r >= 0)
+				return 0;
+			if (drover_cancelled(&m->cancel))
+				break;
+			disconnect(s, r != -ECONNABORTED);
+			paused(s, e);
+		}
+		drover_err_clear(e);
+		is_paused = false;
+		r = wait_resume(s);
+		if (r >= 0)
+			r = go_on(s, e);
+	}
+	disconnect(s, false);
+	return -ECANCELED;
+}
