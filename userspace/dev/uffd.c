@@ -100,3 +100,26 @@ int drover_uffd_writeprotect(int fd, uint64_t start, uint64_t len, bool protect)
 			return -errno;
 	return 0;
 }
+
+int drover_uffd_continue(int fd, uint64_t start, uint64_t len, uint64_t *ret_done)
+{
+	struct uffdio_continue a = { .range = { start, len } };
+	int r = ioctl(fd, UFFDIO_CONTINUE, &a) < 0 ? -errno : 0;
+
+	*ret_done = a.mapped > 0 ? (uint64_t)a.mapped : 0;
+	return r;
+}
+
+int drover_uffd_zeropage(int fd, uint64_t page_addr)
+{
+	struct uffdio_zeropage a = { .range = { page_addr, 4096 } };
+
+	return ioctl(fd, UFFDIO_ZEROPAGE, &a) < 0 ? -errno : 0;
+}
+
+int drover_uffd_wake(int fd, uint64_t start, uint64_t len)
+{
+	struct uffdio_range a = { start, len };
+
+	return ioctl(fd, UFFDIO_WAKE, &a) < 0 ? -errno : 0;
+}

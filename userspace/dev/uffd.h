@@ -44,4 +44,18 @@ int drover_uffd_register(int fd, uint64_t start, uint64_t len, uint64_t mode);
 int drover_uffd_unregister(int fd, uint64_t start, uint64_t len);
 int drover_uffd_writeprotect(int fd, uint64_t start, uint64_t len, bool protect);
 
+/**
+ * drover_uffd_continue() - map what the file holds there, and wake who waits for it
+ * @ret_done: bytes from @start on that are mapped now; also on failure
+ *
+ * Return: 0 all of it; -EAGAIN go on behind @ret_done, or once more if that is 0; -EEXIST
+ * the page behind @ret_done was mapped already, nobody was woken; -EFAULT the file has a
+ * hole there; -ENOENT it is not registered or mapped any more; -ESRCH the process has gone.
+ */
+int drover_uffd_continue(int fd, uint64_t start, uint64_t len, uint64_t *ret_done);
+/* A page of zeros into a hole of the file, mapped and woken. -EEXIST: it is no hole. */
+int drover_uffd_zeropage(int fd, uint64_t page_addr);
+/* Whoever waits there touches it again; what is missing is told again. */
+int drover_uffd_wake(int fd, uint64_t start, uint64_t len);
+
 #endif

@@ -114,5 +114,6 @@ const struct drover_fault_ops *drover_fault_select(const struct drover_fault_sou
 						   struct drover_error *e);
 
 extern const struct drover_fault_ops drover_fault_kmod;
+extern const struct drover_fault_ops drover_fault_userfaultfd;
 
 #endif

@@ -9,7 +9,9 @@
 
 const struct drover_fault_ops *const *drover_fault_table(void)
 {
-	static const struct drover_fault_ops *const table[] = { &drover_fault_kmod, NULL };
+	static const struct drover_fault_ops *const table[] = {
+		&drover_fault_kmod, &drover_fault_userfaultfd, NULL
+	};
 
 	return table;
 }

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The fault handler `userfaultfd`: the VMM's mapping of guest RAM is registered with the
+ * VMM's own userfaultfd, which it has passed to us, for pages that the file has not
+ * (missing) and for those that it has but the VMM has not mapped (minor). Content is
+ * received through our mapping of the file, where nobody waits; to publish is to map it.
+ *
+ * A page waits if the VMM has no page-table entry for it. So the order is: register, then
+ * the VMM drops its entries of what has not arrived, then the guest may run. And: content,
+ * then the received bit, then the entry. What has its bit and no entry (received before
+ * there was a handler, holes, what the VMM has dropped since) is answered by next() itself,
+ * and nobody is told.
+ *
+ * The registration is the VMM's and outlives us: vCPUs wait for the next handler. What was
+ * read and not answered is lost with us, so that one wakes everybody, who then ask again.
+ * Not gated: read(2) and write(2) of the file, and mappings of other processes.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/ramfile.h"
+#include "dev/uffd.h"
+#include "fault/fault.h"
+
+#define MODE (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR)
+#define FEATURES ((uint64_t)UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
+#define MESSAGES_MAX 32u
+/* Pages mapped along with one that was there already: those of one page table. */
+#define WINDOW 512u
+/* Holes among them that are stepped over. */
+#define WINDOW_GAPS 8u
+/* The kernel may ask for another try; not for ever. */
+#define TRIES_MAX 100000u
+
+/**
+ * struct uffd_fault - a handler
+ * @got: the source's received bitmaps
+ * @asked: pages that were told and were not there then
+ * @mapped: pages that are not worth mapping along with others: it was done or tried once
+ */
+struct uffd_fault {
+	struct drover_fault_source src;
+	uint64_t *asked[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *mapped[DROVER_RAM_BLOCKS_MAX];
+};
+
+static void uffd_free(struct uffd_fault *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->src.ram->n; i++) {
+		free(s->asked[i]);
+		free(s->mapped[i]);
+	}
+	free(s);
+}
+
+static void uffd_freep(struct uffd_fault **s)
+{
+	if (*s)
+		uffd_free(*s);
+}
+
+/* Others set bits of the same words meanwhile. */
+static bool bit(const uint64_t *map, uint64_t page)
+{
+	return __atomic_load_n(&map[page / 64], __ATOMIC_ACQUIRE) >> (page % 64) & 1;
+}
+
+static bool is_received(const struct uffd_fault *s, unsigned int block, uint64_t page)
+{
+	return bit(s->src.received[block], page);
+}
+
+static uint64_t address(const struct uffd_fault *s, unsigned int block, uint64_t page)
+{
+	return s->src.base[block] + drover_page_off(page);
+}
+
+/* ---- can it be used? ---- */
+
+__attribute__((format(printf, 3, 4)))
+static int refuse(char *why, size_t len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, len, fmt, ap);
+	va_end(ap);
+	return 0;
+}
+
+/*
+ * One page, for a moment: only that tells how the VMM made its userfaultfd. Where an
+ * earlier handler has registered it, it must stay so.
+ */
+static int probe_register(const struct drover_fault_source *src, char *why, size_t len)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < src->ram->n; i++) {
+		r = drover_uffd_register(src->uffd, src->base[i], DROVER_PAGE_SIZE, MODE);
+		if (r < 0)
+			return refuse(why, len, "ram %s can't be registered: %s",
+				      src->ram->block[i].name,
+				      r == -EBUSY ? "another userfaultfd has it" :
+				      r == -EINVAL ? "it is no memfd or shmem, or the VMM made its "
+						     "userfaultfd without missing and minor faults" :
+				      drover_strerror(r));
+		if (!src->adopt)
+			drover_uffd_unregister(src->uffd, src->base[i], DROVER_PAGE_SIZE);
+	}
+	return 1;
+}
+
+static int uffd_probe(const struct drover_fault_source *src, char *why, size_t len)
+{
+	unsigned int i;
+	int flags;
+
+	if (src->uffd < 0)
+		return refuse(why, len, "the guest passed no userfaultfd");
+	for (i = 0; i < src->ram->n; i++)
+		if (!src->base[i])
+			return refuse(why, len, "the guest did not say where it maps %s",
+				      src->ram->block[i].name);
+	if (!src->arm)
+		return refuse(why, len, "the guest can't drop page-table entries (ARM_FAULTS)");
+	if (FEATURES & ~drover_uffd_kernel_features())
+		return refuse(why, len, "this kernel has no missing and minor faults of shared "
+			      "memory (Linux 5.14)");
+	flags = fcntl(src->uffd, F_GETFL);
+	if (flags < 0 || !(flags & O_NONBLOCK))
+		return refuse(why, len, "the guest's userfaultfd is not O_NONBLOCK");
+	return probe_register(src, why, len);
+}
+
+/* ---- entries of the VMM's page tables ---- */
+
+static int map_failed(const struct uffd_fault *s, unsigned int block, uint64_t page, int r,
+		      struct drover_error *e)
+{
+	return drover_err(e, r, "fault handler userfaultfd: ram %s: map page %llu: %s",
+			  s->src.ram->block[block].name, (unsigned long long)page,
+			  r == -ESRCH ? "the VMM has gone" :
+			  r == -ENOENT ? "the VMM has unmapped it" :
+			  r == -EAGAIN ? "the VMM's address space does not come to rest" :
+			  drover_strerror(r));
+}
+
+/* Of a page that has arrived: what the file has there, or zeros. 0, or what the kernel said. */
+static int map_page(struct uffd_fault *s, unsigned int block, uint64_t page)
+{
+	uint64_t at = address(s, block, page), done;
+	unsigned int tries;
+	int r = 0;
+
+	/* A balloon may make a hole of it in between, as often as it likes. */
+	for (tries = 0; tries < TRIES_MAX; tries++) {
+		r = drover_uffd_continue(s->src.uffd, at, DROVER_PAGE_SIZE, &done);
+		if (r == -EFAULT)
+			r = drover_uffd_zeropage(s->src.uffd, at);
+		else if (r == -EEXIST)
+			return drover_uffd_wake(s->src.uffd, at, DROVER_PAGE_SIZE);
+		if (r != -EAGAIN && r != -EEXIST)
+			break;
+		sched_yield();
+	}
+	return r == -EEXIST ? -EAGAIN : r;
+}
+
+/* Of a run that has arrived: up to the first page that is a hole or mapped already. */
+static uint64_t map_some(struct uffd_fault *s, unsigned int block, uint64_t page, uint64_t n)
+{
+	uint64_t done;
+
+	drover_uffd_continue(s->src.uffd, address(s, block, page), drover_page_off(n), &done);
+	done = drover_pages(done);
+	if (done)
+		drover_bitmap_set_range_atomic(s->mapped[block], page, done);
+	return done;
+}
+
+static int map_run(struct uffd_fault *s, unsigned int block, uint64_t page, uint64_t n,
+		   struct drover_error *e)
+{
+	uint64_t done;
+	int r;
+
+	while (n) {
+		done = n > 1 ? map_some(s, block, page, n) : 0;
+		page += done;
+		n -= done;
+		if (!n)
+			break;
+		r = map_page(s, block, page);
+		if (r < 0)
+			return map_failed(s, block, page, r, e);
+		drover_bitmap_set_range_atomic(s->mapped[block], page++, 1);
+		n--;
+	}
+	return 0;
+}
+
+static bool worth_mapping(const struct uffd_fault *s, unsigned int block, uint64_t page)
+{
+	return is_received(s, block, page) && !bit(s->mapped[block], page);
+}
+
+/* What lies around a page that was there: each of its neighbours would cost a fault, too. */
+static void map_around(struct uffd_fault *s, unsigned int block, uint64_t page)
+{
+	uint64_t first = page - page % WINDOW, n = drover_pages(s->src.ram->block[block].size);
+	uint64_t end = n - first < WINDOW ? n : first + WINDOW, at, to;
+	unsigned int gaps = 0;
+
+	for (at = first; at < end && gaps < WINDOW_GAPS; at = to + 1) {
+		for (to = at; to < end && worth_mapping(s, block, to); to++)
+			;
+		if (to > at)
+			to = at + map_some(s, block, at, to - at);
+		/* A hole, or mapped by somebody else: behind it there may be more. */
+		if (to < end && worth_mapping(s, block, to)) {
+			drover_bitmap_set_range_atomic(s->mapped[block], to, 1);
+			gaps++;
+		}
+	}
+}
+
+/* Somebody has touched a page that has arrived. */
+static int answer(struct uffd_fault *s, unsigned int block, uint64_t page, struct drover_error *e)
+{
+	int r = map_run(s, block, page, 1, e);
+
+	if (r >= 0)
+		map_around(s, block, page);
+	return r;
+}
+
+/* ---- who waits ---- */
+
+static uint8_t *uffd_host(void *state, unsigned int block)
+{
+	struct uffd_fault *s = state;
+
+	return s->src.ram->block[block].host;
+}
+
+static unsigned int uffd_fds(void *state, int *fd, unsigned int max)
+{
+	struct uffd_fault *s = state;
+
+	if (max)
+		fd[0] = s->src.uffd;
+	return max ? 1 : 0;
+}
+
+static bool block_of(const struct uffd_fault *s, uint64_t addr, struct drover_fault *ret)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->src.ram->n; i++) {
+		if (addr < s->src.base[i] || addr - s->src.base[i] >= s->src.ram->block[i].size)
+			continue;
+		ret->block = i;
+		ret->page = drover_pages(addr - s->src.base[i]);
+		return true;
+	}
+	return false;
+}
+
+/* 1: @ret is to be told; 0: it is not */
+static int look(struct uffd_fault *s, const struct uffd_msg *m, struct drover_fault *ret,
+		struct drover_error *e)
+{
+	struct drover_fault f = {
+		.time_ns = drover_now_ns(),
+		.pid = (int)m->arg.pagefault.feat.ptid,
+		.write = m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE,
+	};
+	int r = 0;
+
+	/* News that we never asked for: to have read it is what the VMM waits for. */
+	if (m->event == UFFD_EVENT_FORK)
+		close((int)m->arg.fork.ufd);
+	if (m->event != UFFD_EVENT_PAGEFAULT || !block_of(s, m->arg.pagefault.address, &f))
+		return 0;
+	/*
+	 * Who publishes sets the received bit and looks at this one then, so one of us sees
+	 * the other. Told before: it will be mapped, and that wakes all.
+	 */
+	if (!is_received(s, f.block, f.page) &&
+	    drover_bit_test_and_set_atomic(s->asked[f.block], f.page) &&
+	    !is_received(s, f.block, f.page))
+		return 0;
+	if (is_received(s, f.block, f.page)) {
+		r = answer(s, f.block, f.page, e);
+		return r < 0 ? r : 0;
+	}
+	*ret = f;
+	return 1;
+}
+
+static int uffd_next(void *state, struct drover_fault *fault, unsigned int max,
+		     struct drover_error *e)
+{
+	struct uffd_fault *s = state;
+	struct uffd_msg m[MESSAGES_MAX];
+	unsigned int got = 0, i;
+	ssize_t n;
+	int r;
+
+	/* Until there is something to tell: what was answered here leaves nothing. */
+	while (max && !got) {
+		n = read(s->src.uffd, m, sizeof(m[0]) * (max < MESSAGES_MAX ? max : MESSAGES_MAX));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n <= 0)
+			return drover_err(e, n < 0 ? -errno : -EIO,
+					  "fault handler userfaultfd: read: %s",
+					  n < 0 ? drover_strerror(errno) : "no event");
+		for (i = 0; i < (size_t)n / sizeof(m[0]); i++) {
+			r = look(s, &m[i], &fault[got], e);
+			if (r < 0)
+				return r;
+			got += (unsigned int)r;
+		}
+	}
+	return (int)got;
+}
+
+/* ---- what has arrived ---- */
+
+static int bad_run(const struct uffd_fault *s, const struct drover_fault_run *run,
+		   struct drover_error *e)
+{
+	const struct drover_ram *ram = s->src.ram;
+	uint64_t n = run->block < ram->n ? drover_pages(ram->block[run->block].size) : 0;
+
+	if (run->npages && run->page < n && run->npages <= n - run->page)
+		return 0;
+	return drover_err(e, -ERANGE,
+			  "fault handler userfaultfd: publish: block %u, page %llu, %llu pages",
+			  run->block, (unsigned long long)run->page,
+			  (unsigned long long)run->npages);
+}
+
+/* Those of its pages that had not arrived; the guest may have written to the others. */
+static int drop(const struct uffd_fault *s, const struct drover_fault_run *run,
+		struct drover_error *e)
+{
+	const struct drover_ram_block *b = &s->src.ram->block[run->block];
+	uint64_t at, to, end = run->page + run->npages;
+	int r;
+
+	for (at = run->page; at < end; at = to + 1) {
+		for (to = at; to < end && !is_received(s, run->block, to); to++)
+			;
+		if (to == at)
+			continue;
+		r = drover_ramfile_punch(b->fd, b->fd_off + drover_page_off(at),
+					 drover_page_off(to - at), b->host + drover_page_off(at));
+		if (r < 0)
+			return drover_err(e, r, "fault handler userfaultfd: ram %s: punch: %s",
+					  b->name, drover_strerror(r));
+	}
+	return 0;
+}
+
+/* A hole has no entry: it costs a page, so it is mapped when somebody waits for it. */
+static int publish_zero(struct uffd_fault *s, const struct drover_fault_run *run,
+			struct drover_error *e)
+{
+	uint64_t page, end = run->page + run->npages;
+	int r = drop(s, run, e);
+
+	if (r < 0)
+		return r;
+	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (page = run->page; r >= 0 && page < end; page++)
+		if (bit(s->asked[run->block], page))
+			r = map_run(s, run->block, page, 1, e);
+	if (r < 0)
+		return r;
+	/* Who was not told yet asks again, and is answered then. */
+	r = drover_uffd_wake(s->src.uffd, address(s, run->block, run->page),
+			     drover_page_off(run->npages));
+	return r < 0 ? map_failed(s, run->block, run->page, r, e) : 0;
+}
+
+static int publish_run(struct uffd_fault *s, const struct drover_fault_run *run,
+		       struct drover_error *e)
+{
+	bool again = run->npages == 1 && is_received(s, run->block, run->page);
+
+	if (again)
+		return answer(s, run->block, run->page, e);
+	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return map_run(s, run->block, run->page, run->npages, e);
+}
+
+static int uffd_publish(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
+			struct drover_error *e)
+{
+	struct uffd_fault *s = state;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < n; i++)
+		if (bad_run(s, &run[i], e) < 0)
+			return -ERANGE;
+	for (i = 0; r >= 0 && i < n; i++)
+		r = zero ? publish_zero(s, &run[i], e) : publish_run(s, &run[i], e);
+	return r;
+}
+
+static int uffd_received(void *state, unsigned int block, uint64_t *map, struct drover_error *e)
+{
+	struct uffd_fault *s = state;
+	size_t i, words = drover_bitmap_words(drover_pages(s->src.ram->block[block].size));
+
+	(void)e;
+	for (i = 0; i < words; i++)
+		map[i] |= __atomic_load_n(&s->src.received[block][i], __ATOMIC_ACQUIRE);
+	return 0;
+}
+
+/* ---- begin and end ---- */
+
+/* The first @n blocks: who waits there goes on, and nobody waits any more. */
+static void unregister(const struct drover_fault_source *src, unsigned int n)
+{
+	/* Fails only when the VMM has gone, and its memory with it. */
+	while (n--)
+		drover_uffd_unregister(src->uffd, src->base[n], src->ram->block[n].size);
+}
+
+static int register_all(const struct drover_fault_source *src, struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < src->ram->n; i++) {
+		r = drover_uffd_register(src->uffd, src->base[i], src->ram->block[i].size, MODE);
+		if (r >= 0)
+			continue;
+		drover_err(e, r, "fault handler userfaultfd: ram %s: register: %s",
+			   src->ram->block[i].name, drover_strerror(r));
+		/* Those of an earlier handler keep their waiters. */
+		if (!src->adopt)
+			unregister(src, i);
+		return r;
+	}
+	return 0;
+}
+
+static struct uffd_fault *uffd_new(const struct drover_fault_source *src)
+{
+	_cleanup_(uffd_freep) struct uffd_fault *s = calloc(1, sizeof(*s));
+	unsigned int i;
+
+	if (!s)
+		return NULL;
+	s->src = *src;
+	for (i = 0; i < src->ram->n; i++) {
+		s->asked[i] = drover_bitmap_new(drover_pages(src->ram->block[i].size));
+		s->mapped[i] = drover_bitmap_new(drover_pages(src->ram->block[i].size));
+		if (!s->asked[i] || !s->mapped[i])
+			return NULL;
+	}
+	return TAKE_PTR(s);
+}
+
+static int uffd_start(const struct drover_fault_source *src, void **ret_state,
+		      struct drover_error *e)
+{
+	_cleanup_(uffd_freep) struct uffd_fault *s = uffd_new(src);
+	unsigned int i;
+	int r;
+
+	if (!s)
+		return drover_err(e, -ENOMEM, "fault handler userfaultfd: out of memory");
+	r = register_all(src, e);
+	if (r < 0)
+		return r;
+	/* Also after an earlier handler, which may have died before it got here. */
+	r = src->arm(src->opaque, e);
+	if (r < 0) {
+		if (!src->adopt)
+			unregister(src, src->ram->n);
+		return drover_err_prefix(e, "fault handler userfaultfd: arm: "), r;
+	}
+	for (i = 0; src->adopt && r >= 0 && i < src->ram->n; i++)
+		r = drover_uffd_wake(src->uffd, src->base[i], src->ram->block[i].size);
+	if (r < 0)
+		return drover_err(e, r, "fault handler userfaultfd: wake: %s", drover_strerror(r));
+	*ret_state = TAKE_PTR(s);
+	return 0;
+}
+
+static void uffd_stop(void *state, bool open)
+{
+	struct uffd_fault *s = state;
+
+	if (!s)
+		return;
+	if (open)
+		unregister(&s->src, s->src.ram->n);
+	uffd_free(s);
+}
+
+const struct drover_fault_ops drover_fault_userfaultfd = {
+	.name = "userfaultfd",
+	.guarantee = "keeps every thread of the VMM waiting, in its own mapping",
+	.probe = uffd_probe,
+	.start = uffd_start,
+	.host = uffd_host,
+	.fds = uffd_fds,
+	.next = uffd_next,
+	.publish = uffd_publish,
+	.received = uffd_received,
+	.stop = uffd_stop,
+};
