@@ -322,7 +322,7 @@ $(B)/docs/%.html: Documentation/%.rst $(wildcard Documentation/generated/*.rst D
 	@mkdir -p $(@D)
 	$(Q)rst2html --halt=warning $< $@
 	@cp -r Documentation/screens $(@D)
-$(B)/man/%: Documentation/man/%.rst
+$(B)/man/%: Documentation/man/%.rst $(wildcard Documentation/generated/ctl-*.rst)
 	$(call say,MAN,$@)
 	@mkdir -p $(@D)
 	$(Q)rst2man --halt=warning $< $@

@@ -8,10 +8,12 @@ import os
 import pty
 import re
 import select
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -53,7 +55,12 @@ def usage():
     check("--help", ctl("--help"), 0, out="migrate URI")
     check("--version", ctl("--version"), 0, out="^droverctl ")
     check("unknown verb", ctl("fly"), 2, err="fly: no such verb")
-    check("a later version's verb", ctl("postcopy"), 2, err="postcopy: no such verb")
+    check("recover: where?", ctl("recover"), 2, err="where")
+    check("postcopy-after of incoming", ctl("incoming", "tcp::1", "--postcopy-after", "1"), 2,
+          err="another verb")
+    for bad in ("", "soon", "-1", "1.5", "604801"):
+        check(f"--postcopy-after '{bad}'", ctl("migrate", "--postcopy-after", bad, "--explain"), 2,
+              err="--postcopy-after .*: must be a number of seconds")
     check("unknown option", ctl("status", "--nope"), 2)
     check("another verb's option", ctl("status", "--wait"), 2, err="another verb")
     check("too many arguments", ctl("status", "x"), 2, err="arguments")
@@ -109,6 +116,94 @@ def goals():
     check("--goal of incoming", ctl("incoming", "--goal", "fast", "tcp::1"), 2, err="another verb")
     check("--explain without a goal", ctl("migrate", "--set", "multifd=on", "--explain"), 0,
           out="^multifd=on +you said so$")
+
+
+class Recorder(threading.Thread):
+    """A QMP server that answers anything, and keeps what it was told to do."""
+
+    def __init__(self, path, info):
+        super().__init__(daemon=True)
+        self.path, self.info, self.seen = path, info, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+
+    def run(self):
+        while True:
+            try:
+                peer = self.listener.accept()[0]
+            except OSError:
+                return
+            with peer:
+                peer.sendall(b'{"QMP": {"version": {}, "capabilities": ["oob"]}}\n')
+                for c in self.commands(peer):
+                    name = c.get("execute", c.get("exec-oob"))
+                    if name not in ("qmp_capabilities", "query-migrate", "query-migrate-config"):
+                        self.seen.append((name, c.get("arguments", {})))
+                    answer = self.info if name == "query-migrate" else {}
+                    said = {"return": answer, "id": c.get("id")}
+                    peer.sendall(json.dumps(said).encode() + b"\n")
+
+    @staticmethod
+    def commands(peer):
+        """No newline need be between two of them."""
+        text = ""
+        while True:
+            data = peer.recv(65536)
+            if not data:
+                return
+            text += data.decode()
+            while text.strip():
+                try:
+                    c, end = json.JSONDecoder().raw_decode(text.lstrip())
+                except ValueError:
+                    break
+                text = text.lstrip()[end:]
+                yield c
+
+
+def mapped(world):
+    """Verbs of postcopy: the commands and arguments that they become."""
+    tcp = {"transport": "socket", "type": "inet", "host": "h", "port": "5"}
+    source = {"status": "postcopy-paused", "drover": {"side": "source"}}
+    dest = {"status": "postcopy-paused", "drover": {"side": "destination"}}
+    rows = (
+        (source, ("postcopy",), ("migrate-start-postcopy", {})),
+        (source, ("pause",), ("migrate-pause", {})),
+        (source, ("recover", "h:5"), ("migrate", {"uri": "tcp:h:5", "resume": True})),
+        (source, ("recover", "--channel", "main=h:5"),
+         ("migrate", {"channels": [{"channel-type": "main", "addr": tcp}], "resume": True})),
+        (dest, ("recover", "unix:/r"), ("migrate-recover", {"uri": "unix:/r"})),
+        (dest, ("recover", "--channel", "main=h:5"),
+         ("migrate-recover", {"channels": [{"channel-type": "main", "addr": tcp}]})),
+        ({}, ("migrate", "h:5", "--postcopy-after", "7"),
+         ("migrate", {"uri": "tcp:h:5", "config": {"postcopy-ram": True, "total-timeout": 7,
+                                                   "on-no-converge": "postcopy"}})),
+        ({}, ("migrate", "h:5", "--postcopy-after", "0", "--set", "multifd=on"),
+         ("migrate", {"uri": "tcp:h:5", "config": {"postcopy-ram": True, "multifd": True,
+                                                   "postcopy-from-start": True}})),
+        ({}, ("migrate", "h:5", "--goal", "finish-by=100", "--postcopy-after", "7", "--set",
+              "multifd=off", "--set", "auto-converge=off"),
+         ("migrate", {"uri": "tcp:h:5", "config": {"postcopy-ram": True, "total-timeout": 7,
+                                                   "on-no-converge": "postcopy", "max-bandwidth": 0,
+                                                   "multifd": False, "auto-converge": False}})),
+    )
+    for i, (info, words, wanted) in enumerate(rows):
+        server = Recorder(f"{world.dir}/rec{i}", info)
+        server.start()
+        r = ctl(*words, socket=server.path)
+        tap.ok(r[0] == 0 and server.seen == [wanted], " ".join(words), f"{r} {server.seen}")
+        server.listener.close()
+    server = Recorder(f"{world.dir}/rec", {})
+    server.start()
+    check("recover without a migration", ctl("recover", "h:5", socket=server.path), 1,
+          err="no migration")
+    server.info = source
+    check("status of a paused one", ctl("status", socket=server.path), 0,
+          out="recover URI' at the destination, then here")
+    server.listener.close()
+    r = ctl("migrate", "--postcopy-after", "9", "--explain")
+    tap.ok(re.search("^on-no-converge=postcopy +you said so$", r[1], re.M), "--explain", r)
 
 
 def goal_migrations(world, a, b):
@@ -398,6 +493,7 @@ with World() as w:
     goals()
     completion()
     zsh_completion(w)
+    mapped(w)
     sa = w.start("a", "sim:size=64M,seed=3").path
     sb = w.start("b", "sim:size=64M").path
     for part, args in ((settings, (sa,)), (migration, (w, sa, sb)), (completed, (w, sa, sb)),

@@ -23,6 +23,7 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 #define CTL_OPT_WAIT    (1u << 3)
 #define CTL_OPT_FORCE   (1u << 4)
 #define CTL_OPT_GOAL    (1u << 5)
+#define CTL_OPT_POSTCOPY_AFTER (1u << 6)
 #define CTL_OPT_FILE    (1u << 8)
 
 #define CTL_LIST_MAX 512
@@ -38,6 +39,7 @@ struct ctl_list {
  * @socket: of the daemon
  * @json: print what the daemon said, as it said it
  * @goal: of --goal, or NULL
+ * @postcopy_after: of --postcopy-after, or NULL
  * @explain: print the config and don't migrate
  * @given: CTL_OPT_* that were given
  * @arg, @nargs: what follows the verb
@@ -50,6 +52,7 @@ struct ctl {
 	const char *config_file;
 	const char *force;
 	const char *goal;
+	const char *postcopy_after;
 	const char *file;
 	struct ctl_list set, channel;
 	char **arg;
@@ -87,21 +90,13 @@ int ctl_do(struct ctl *c, const char *command, struct json_object *args);
 void ctl_print_json(struct json_object *o);
 
 /* verb-*.c */
-int verb_migrate(struct ctl *c);
-int verb_incoming(struct ctl *c);
-int verb_cancel(struct ctl *c);
-int verb_continue(struct ctl *c);
-int verb_settle(struct ctl *c);
-int verb_quit(struct ctl *c);
-int verb_status(struct ctl *c);
-int verb_watch(struct ctl *c);
-int verb_report(struct ctl *c);
-int verb_events(struct ctl *c);
-int verb_monitor(struct ctl *c);
-int verb_host_limit(struct ctl *c);
-int verb_set(struct ctl *c);
-int verb_get(struct ctl *c);
-int verb_options(struct ctl *c);
+#define VERB(function, name, args, least, most, options, help, more)                       \
+	int verb_##function(struct ctl *c);
+#include "ctl/verbs.def"
+#undef VERB
+
+/* verb-migrate.c: `channels` when --channel was given, else `uri`, into the arguments */
+int ctl_add_address(const struct ctl *c, struct json_object *args, struct drover_error *e);
 
 /* verb-config.c: NAME=VALUE by the option table */
 /**

@@ -19,34 +19,17 @@
 #include "engine/hostlimit.h"
 
 static const struct ctl_verb verbs[] = {
-	{ "migrate", "URI|HOST:PORT", 0, 1,
-	  CTL_OPT_CONFIG | CTL_OPT_SET | CTL_OPT_CHANNEL | CTL_OPT_WAIT | CTL_OPT_GOAL, verb_migrate,
-	  "migrate the guest to a destination that listens" },
-	{ "incoming", "URI|HOST:PORT", 0, 1,
-	  CTL_OPT_CONFIG | CTL_OPT_SET | CTL_OPT_CHANNEL | CTL_OPT_WAIT, verb_incoming,
-	  "listen for a migration" },
-	{ "status", "", 0, 0, 0, verb_status, "guest and migration in a few lines" },
-	{ "watch", "", 0, 0, 0, verb_watch, "follow a migration to its end" },
-	{ "report", "[FILE]", 0, 1, 0, verb_report,
-	  "the present or last migration as one HTML page, for a browser without network" },
-	{ "cancel", "", 0, 0, 0, verb_cancel, "cancel the migration; the guest runs on" },
-	{ "continue", "", 0, 0, 0, verb_continue, "go on after pause-before-switchover" },
-	{ "settle", "", 0, 0, CTL_OPT_FORCE, verb_settle,
-	  "show, or decide by force, who owns a guest in doubt" },
-	{ "set", "NAME=VALUE...", 1, -1, 0, verb_set,
-	  "change stored settings, all or none; NAME=default resets" },
-	{ "get", "[NAME]", 0, 1, 0, verb_get, "show settings" },
-	{ "options", "[NAME]", 0, 1, 0, verb_options, "type, default, range and meaning" },
-	{ "events", "", 0, 0, 0, verb_events, "print events as they come" },
-	{ "host-limit", "[RATE|off]", 0, 1, CTL_OPT_FILE, verb_host_limit,
-	  "the rate that all migrations leaving this host share" },
-	{ "monitor", "", 0, 0, 0, verb_monitor, "print the kernel module's events as they come" },
-	{ "quit", "", 0, 0, 0, verb_quit, "end the daemon" },
+#define VERB(f, n, a, least, most, opts, h, more)                                          \
+	{ .name = n, .args = a, .min = least, .max = most, .options = opts, .fn = verb_##f, .help = h },
+#include "ctl/verbs.def"
+#undef VERB
 };
 
 enum {
-	OPT_JSON = 256, OPT_CONFIG, OPT_SET, OPT_CHANNEL, OPT_WAIT, OPT_FORCE, OPT_FILE, OPT_GOAL,
-	OPT_EXPLAIN, OPT_VERSION, OPT_HELP
+	OPT_FIRST = 255,        /* above every character */
+#define FLAG(id, n, a, v, h) OPT_##id,
+#include "ctl/flags.def"
+#undef FLAG
 };
 
 /* @verb: the CTL_OPT_* bit of an option that not every verb takes */
@@ -57,19 +40,9 @@ static const struct {
 	unsigned int verb;
 	const char *help;
 } options[] = {
-	{ 's', "socket", "PATH", 0, "the daemon's QMP socket (default: $DROVER_SOCKET)" },
-	{ OPT_JSON, "json", NULL, 0, "print what the daemon answered" },
-	{ OPT_CONFIG, "config", "FILE", CTL_OPT_CONFIG, "options from a JSON object" },
-	{ OPT_SET, "set", "NAME=VALUE", CTL_OPT_SET, "one option, over --config; repeatable" },
-	{ OPT_GOAL, "goal", "GOAL", CTL_OPT_GOAL,
-	  "options for fast, gentle, bounded-downtime=MS or finish-by=SECONDS, under --config" },
-	{ OPT_EXPLAIN, "explain", NULL, CTL_OPT_GOAL, "print the options and why; don't migrate" },
-	{ OPT_CHANNEL, "channel", "TYPE=URI", CTL_OPT_CHANNEL, "one more channel; repeatable" },
-	{ OPT_WAIT, "wait", NULL, CTL_OPT_WAIT, "wait for the end; 0 only when completed" },
-	{ OPT_FORCE, "force", "own|release", CTL_OPT_FORCE, "decide without asking the peer" },
-	{ OPT_FILE, "file", "PATH", CTL_OPT_FILE, "where, if not in " DROVER_HOSTLIMIT_PATH },
-	{ OPT_VERSION, "version", NULL, 0, "print the version and exit" },
-	{ OPT_HELP, "help", NULL, 0, "print this and exit" },
+#define FLAG(i, n, a, v, h) { .id = OPT_##i, .name = n, .arg = a, .verb = v, .help = h },
+#include "ctl/flags.def"
+#undef FLAG
 };
 
 #define NOPTIONS DROVER_ARRAY_SIZE(options)
@@ -181,6 +154,7 @@ static int take_option(struct ctl *c, int id)
 
 	switch (id) {
 	case 's':
+	case OPT_SOCKET:
 		c->socket = optarg;
 		break;
 	case OPT_JSON:
@@ -206,6 +180,9 @@ static int take_option(struct ctl *c, int id)
 		break;
 	case OPT_EXPLAIN:
 		c->explain = true;
+		break;
+	case OPT_POSTCOPY_AFTER:
+		c->postcopy_after = optarg;
 		break;
 	case OPT_WAIT:
 		break;

@@ -220,6 +220,9 @@ void progress_hint(const struct progress *p, char *buf, size_t size)
 			 "in doubt: the guest may have been handed over; see 'droverctl settle'");
 	} else if (is(p, "pre-switchover")) {
 		snprintf(buf, size, "waiting for 'droverctl continue'");
+	} else if (is(p, "postcopy-paused")) {
+		snprintf(buf, size, "paused: 'droverctl recover URI' %s",
+			 p->source ? "at the destination, then here" : "here, then at the source");
 	} else if (is(p, "active") && p->source && diverges(p)) {
 		advice(p, tip, sizeof(tip));
 		snprintf(buf, size,

@@ -2,6 +2,7 @@
 /* Verbs that start, steer and end a migration. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "channel/address.h"
+#include "config/options.h"
 #include "ctl/ctl.h"
 #include "ctl/goal.h"
 
@@ -51,7 +53,7 @@ static int add_channel(struct json_object *list, const char *type, size_t type_l
 }
 
 /* `channels` when --channel was given, else `uri`. */
-static int add_address(const struct ctl *c, struct json_object *args, struct drover_error *e)
+int ctl_add_address(const struct ctl *c, struct json_object *args, struct drover_error *e)
 {
 	_cleanup_json_ struct json_object *list = json_object_new_array();
 	_cleanup_free_ char *uri = NULL;
@@ -134,7 +136,32 @@ static void merge(struct json_object *o, struct json_object *over)
 				       json_object_get(json_object_iter_peek_value(&it)));
 }
 
-/* The goal, over it --config, over that --set: what is said in detail wins. */
+/* The limit of time that exists anyway, and what it leads to. */
+static int add_postcopy(const char *text, struct json_object *o, struct drover_error *e)
+{
+	_cleanup_json_ struct json_object *after = NULL;
+	const struct drover_option *opt = drover_option_by_name("total-timeout");
+	struct drover_error why = DROVER_ERROR_INIT;
+
+	if (drover_option_text_to_json(opt, text, &after, &why) < 0 ||
+	    json_object_get_uint64(after) > opt->max)
+		return drover_err(e, -EINVAL,
+				  "--postcopy-after %s: must be a number of seconds, up to %" PRIu64,
+				  text, opt->max);
+	json_object_object_add(o, "postcopy-ram", json_object_new_boolean(true));
+	if (!json_object_get_uint64(after)) {
+		json_object_object_add(o, "postcopy-from-start", json_object_new_boolean(true));
+		return 0;
+	}
+	json_object_object_add(o, "total-timeout", TAKE_PTR(after));
+	json_object_object_add(o, "on-no-converge", json_object_new_string("postcopy"));
+	return 0;
+}
+
+/*
+ * The goal, over it --postcopy-after, over that --config, over that --set: what is said in
+ * detail wins.
+ */
 static int make_config(const struct ctl *c, struct json_object *o, struct drover_error *e)
 {
 	_cleanup_json_ struct json_object *file = NULL;
@@ -143,6 +170,8 @@ static int make_config(const struct ctl *c, struct json_object *o, struct drover
 
 	if (c->goal)
 		r = goal_expand(c->goal, is_multi(c), o, e);
+	if (r >= 0 && c->postcopy_after)
+		r = add_postcopy(c->postcopy_after, o, e);
 	if (r >= 0 && c->config_file)
 		r = load_config(c->config_file, &file, e);
 	if (r >= 0 && file)
@@ -173,7 +202,7 @@ static int add_config(const struct ctl *c, struct json_object *args, struct drov
 	_cleanup_json_ struct json_object *o = json_object_new_object();
 	int r;
 
-	if (!c->config_file && !c->set.n && !c->goal)
+	if (!c->config_file && !c->set.n && !c->goal && !c->postcopy_after)
 		return 0;
 	r = make_config(c, o, e);
 	if (r >= 0)
@@ -190,7 +219,7 @@ static int start(struct ctl *c, const char *command)
 
 	if (!c->nargs && !c->channel.n)
 		return ctl_usage("where? give URI, HOST:PORT or --channel main=URI");
-	if (add_address(c, args, &e) < 0 || add_config(c, args, &e) < 0) {
+	if (ctl_add_address(c, args, &e) < 0 || add_config(c, args, &e) < 0) {
 		ctl_fail(c, &e);
 		return CTL_USAGE;
 	}
