@@ -18,8 +18,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from drover import (DEADLINE, DROVERD, Tap, brief, finish, good, listen,  # noqa: E402
                     migrate, skip_all, start)
+from netns import End, inside, no_netns  # noqa: E402
 
-INSIDE = "DROVER_ANNOUNCE_NETNS"
 RARP, ARP, MARK = 0x8035, 0x0806, 0x88b5
 LISTENER = """
 import json, socket, sys
@@ -35,57 +35,35 @@ QUICK = {"announce-initial": 1, "announce-step": 1, "announce-rounds": 4}
 MAC, OTHER = "52:54:00:12:34:56", "02:00:00:00:00:0a"
 
 
-def enter():
-    """This program again, in a network namespace of its own."""
-    argv = ["unshare", "--net"] + (["--map-root-user"] if os.geteuid() != 0 else [])
-    probe = subprocess.run([*argv, "true"], capture_output=True, text=True,
-                           stdin=subprocess.DEVNULL)
-    if probe.returncode != 0:
-        skip_all(f"no network namespaces: {probe.stderr.strip()}")
-    os.environ[INSIDE] = "1"
-    os.execvp(argv[0], [*argv, "--", sys.executable, *sys.argv])
-
-
-def ip(*args):
-    subprocess.run(["ip", *args], check=True, stdin=subprocess.DEVNULL)
-
-
 class Wire:
-    """The other namespace, and what has come out there."""
+    """The daemons' namespace, the neighbour's, and what has come out there."""
 
     def __init__(self):
-        here = os.readlink("/proc/self/ns/net")
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"],
-                                       stdin=subprocess.DEVNULL)
-        end = time.monotonic() + DEADLINE
-        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == here:
-            assert time.monotonic() < end, "the namespace does not come"
-            time.sleep(0.01)
-        self.there = f"--net=/proc/{self.holder.pid}/ns/net"
-        ip("link", "set", "lo", "up")
+        self.here, self.there = End(), End()
+        self.here.ip("link", "set", "lo", "up")
         self.seen, self.marks, self.cond = [], 0, threading.Condition()
         for i in range(2):
             self.plug(i)
         self.listener = subprocess.Popen(
-            ["nsenter", self.there, sys.executable, "-c", LISTENER],
+            [sys.executable, "-c", LISTENER], preexec_fn=self.there.enter,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self.listener.stdout.readline()
         threading.Thread(target=self.read, daemon=True).start()
 
+    def link(self, name):
+        return json.loads(self.here.ip("-json", "link", "show", name))[0]
+
     def plug(self, i):
         """veth<i> here, peer<i> there, both up."""
         name, peer = f"veth{i}", f"peer{i}"
-        ip("link", "add", name, "type", "veth", "peer", "name", peer, "netns",
-           str(self.holder.pid))
-        ip("link", "set", name, "up")
-        subprocess.run(["nsenter", self.there, "ip", "link", "set", peer, "up"], check=True)
+        self.here.ip("link", "add", name, "type", "veth", "peer", "name", peer, "netns",
+                     str(self.there.holder.pid))
+        self.here.ip("link", "set", name, "up")
+        self.there.ip("link", "set", peer, "up")
         end = time.monotonic() + DEADLINE
-        while time.monotonic() < end:
-            links = json.loads(subprocess.check_output(["ip", "-j", "link", "show", name]))
-            if links[0]["operstate"] == "UP":
-                return
+        while self.link(name)["operstate"] != "UP":
+            assert time.monotonic() < end, f"{name} does not come up"
             time.sleep(0.01)
-        raise RuntimeError(f"{name} does not come up")
 
     def read(self):
         for line in self.listener.stdout:
@@ -103,23 +81,32 @@ class Wire:
         on each wire tells that nothing is under way any more."""
         with self.cond:
             before = self.marks
-        for name in ("veth0", "veth1"):
-            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
-                s.bind((name, 0))
-                s.send(b"\xff" * 6 + b"\2" + b"\0" * 5 + struct.pack("!H", MARK) + bytes(46))
+        inside(self.here.fd, self.mark)
         with self.cond:
             assert self.cond.wait_for(lambda: self.marks >= before + 2, DEADLINE), "no mark"
             seen, self.seen = self.seen, []
         return seen
 
+    @staticmethod
+    def mark():
+        for name in ("veth0", "veth1"):
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+                s.bind((name, 0))
+                s.send(b"\xff" * 6 + b"\2" + b"\0" * 5 + struct.pack("!H", MARK) + bytes(46))
+
     def close(self):
-        for p in (self.listener, self.holder):
-            p.kill()
-            p.wait()
+        self.listener.kill()
+        self.listener.wait()
+        for end in (self.here, self.there):
+            end.close()
 
 
 def mac_of(name):
-    return json.loads(subprocess.check_output(["ip", "-j", "link", "show", name]))[0]["address"]
+    return wire.link(name)["address"]
+
+
+def daemon(world, name, guest, *args):
+    return world.daemon(name, guest, *args, preexec_fn=wire.here.enter)
 
 
 def mac_bytes(mac):
@@ -160,16 +147,16 @@ def told(name, event, **data):
 
 def by_name(world):
     """A name alone: the interface's own MAC address, and each IPv4 address that it has."""
-    a = world.daemon("a", "sim:size=16M,dirty=1M", "--announce-if", "veth1")
-    b = world.daemon("b", SIM, "--announce-if", "veth0")
+    a = daemon(world, "a", "sim:size=16M,dirty=1M", "--announce-if", "veth1")
+    b = daemon(world, "b", SIM, "--announce-if", "veth0")
     # It comes after the start, as addresses do.
-    ip("address", "add", "192.0.2.1/24", "dev", "veth0")
+    wire.here.ip("address", "add", "192.0.2.1/24", "dev", "veth0")
     good(tap, "a migration", a, b, migrate(a, b, dst_config=QUICK))
     told("4 rounds of 2 frames", b.qmp.event("DROVER_ANNOUNCE"), rounds=4, frames=8, failed=0)
     mac = mac_of("veth0")
     sees("RARP and gratuitous ARP, the destination's alone",
          [("peer0", f) for f in (frame(mac), frame(mac, "192.0.2.1")) * 4], wire.take())
-    ip("address", "del", "192.0.2.1/24", "dev", "veth0")
+    wire.here.ip("address", "del", "192.0.2.1/24", "dev", "veth0")
     good(tap, "and back, with the defaults", b, a, migrate(b, a))
     told("5 rounds", a.qmp.event("DROVER_ANNOUNCE"), rounds=5, frames=5, failed=0)
     sees("RARP on the other's interface", [("peer1", frame(mac_of("veth1")))] * 5, wire.take())
@@ -177,8 +164,8 @@ def by_name(world):
 
 def by_list(world):
     """The guest's MAC and IP addresses, on two interfaces."""
-    a = world.daemon("a", "sim:size=16M,dirty=1M")
-    b = world.daemon("b", SIM, "--announce-if", f"veth0,mac={MAC},ip=192.0.2.7,mac={OTHER}",
+    a = daemon(world, "a", "sim:size=16M,dirty=1M")
+    b = daemon(world, "b", SIM, "--announce-if", f"veth0,mac={MAC},ip=192.0.2.7,mac={OTHER}",
                      "--announce-if", f"veth1,ip=192.0.2.8,mac={MAC}")
     uri = listen(b, config=QUICK)
     b.call("migrate-set-config", **{"announce-rounds": 3})
@@ -193,8 +180,8 @@ def by_list(world):
 
 def not_at_all(world):
     """No rounds, no interfaces, no migration: no frame."""
-    a = world.daemon("a", "sim:size=16M,dirty=1M")
-    b = world.daemon("b", SIM, "--announce-if", "veth0")
+    a = daemon(world, "a", "sim:size=16M,dirty=1M")
+    b = daemon(world, "b", SIM, "--announce-if", "veth0")
     text = a.error("migrate-incoming", uri="tcp:127.0.0.1:0", config={"announce-rounds": 3})
     tap.ok("announce-rounds" in text and "--announce-if" in text, f"without interfaces: {text}")
     good(tap, "announce-rounds 0", a, b, migrate(a, b, dst_config={"announce-rounds": 0}))
@@ -213,17 +200,17 @@ def not_at_all(world):
 
 def trouble(world):
     """What fails is told, and the guest runs all the same."""
-    a = world.daemon("a", "sim:size=16M,dirty=1M")
-    b = world.daemon("b", SIM, "--announce-if", "veth0", "--announce-if", f"veth1,mac={MAC}")
-    ip("link", "set", "veth0", "down")
+    a = daemon(world, "a", "sim:size=16M,dirty=1M")
+    b = daemon(world, "b", SIM, "--announce-if", "veth0", "--announce-if", f"veth1,mac={MAC}")
+    wire.here.ip("link", "set", "veth0", "down")
     good(tap, "an interface is down", a, b, migrate(a, b, dst_config=QUICK))
     told("half of the frames", b.qmp.event("DROVER_ANNOUNCE"), rounds=4, frames=4, failed=4,
          error="interface veth0: send: Network is down")
     tap.ok("announce: interface veth0: send: Network is down (4 frames sent, 4 failed)" in
            b.text(), "and a warning in the log", b.text())
-    ip("link", "set", "veth0", "up")
+    wire.here.ip("link", "set", "veth0", "up")
     sees("the other interface's frames", [("peer1", frame(MAC))] * 4, wire.take())
-    ip("link", "del", "veth0")
+    wire.here.ip("link", "del", "veth0")
     plan = {"initial": 1, "max": 5, "rounds": 2, "step": 1}
     b.call("announce-self", **plan)
     told("an interface that is gone", b.qmp.event("DROVER_ANNOUNCE"), id="", rounds=2, frames=2,
@@ -241,7 +228,7 @@ LONG = {"initial": 100000, "max": 100000, "rounds": 1000, "step": 1}
 
 def by_hand(world):
     """announce-self: ids, interfaces, ranges."""
-    a = world.daemon("a", SIM, "--announce-if", f"veth0,mac={MAC}", "--announce-if",
+    a = daemon(world, "a", SIM, "--announce-if", f"veth0,mac={MAC}", "--announce-if",
                      f"veth1,mac={OTHER}")
     plan = {"initial": 1, "max": 1, "rounds": 2, "step": 1}
     a.call("announce-self", **plan, interfaces=["veth1"], id="x")
@@ -272,7 +259,7 @@ def by_hand(world):
     text = a.error("announce-self", **LONG, id="one more")
     tap.ok(text is not None and "16" in text, f"17 at once: {text}")
     wire.take()
-    b = world.daemon("b", SIM)
+    b = daemon(world, "b", SIM)
     good(tap, "the guest leaves", a, b, migrate(a, b))
     ended = [a.qmp.event("DROVER_ANNOUNCE") for _ in range(16)]
     tap.ok(all(e and "does not run here" in e["data"]["error"] for e in ended),
@@ -298,18 +285,19 @@ def at_start(world):
         args = [x for n in names for x in ("--announce-if", n)]
         p = subprocess.run([*prefix, DROVERD, "--qmp", "unix:" + path, "--guest", SIM, *args],
                            capture_output=True, text=True, timeout=DEADLINE,
-                           stdin=subprocess.DEVNULL)
+                           stdin=subprocess.DEVNULL, preexec_fn=wire.here.enter)
         tap.ok(p.returncode == 1 and "--announce-if: " in p.stderr and word in p.stderr and
                not os.path.exists(path), p.stderr.strip(), p)
     args = ["--announce-if", "veth0"] * 65
     p = subprocess.run([DROVERD, "--qmp", "unix:" + path, "--guest", SIM, *args],
                        capture_output=True, text=True, timeout=DEADLINE,
-                       stdin=subprocess.DEVNULL)
+                       stdin=subprocess.DEVNULL, preexec_fn=wire.here.enter)
     tap.ok(p.returncode == 2 and "too often" in p.stderr, "65 of them: usage", p)
 
 
-if INSIDE not in os.environ:
-    enter()
+reason = no_netns()
+if reason:
+    skip_all(f"no network namespaces: {reason}")
 wire = Wire()
 try:
     tap.run(by_name, by_list, not_at_all, trouble, by_hand, at_start)

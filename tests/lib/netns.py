@@ -47,9 +47,9 @@ def inside(netns, function):
 
 
 class End:
-    """One end: a namespace with an address. @fd is it, for setns(2)."""
+    """One end: a namespace, which may have an address. @fd is it, for setns(2)."""
 
-    def __init__(self, address):
+    def __init__(self, address=None):
         self.address = address
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"],
                                        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -73,6 +73,7 @@ class End:
                            capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
         if p.returncode:
             raise RuntimeError(f"ip {' '.join(args)}: {p.stderr.strip()}")
+        return p.stdout
 
     def close(self):
         if self.fd >= 0:
