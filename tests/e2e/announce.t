@@ -184,6 +184,12 @@ def not_at_all(world):
     b = daemon(world, "b", SIM, "--announce-if", "veth0")
     text = a.error("migrate-incoming", uri="tcp:127.0.0.1:0", config={"announce-rounds": 3})
     tap.ok("announce-rounds" in text and "--announce-if" in text, f"without interfaces: {text}")
+    listen(a)
+    text = a.error("migrate-set-config", **{"announce-step": 7})
+    tap.ok(text and "announce-step" in text and "--announce-if" in text and
+           a.call("query-migrate-config")["announce-step"] == 100, f"nor at run time: {text}")
+    a.call("migrate_cancel")
+    a = daemon(world, "a2", "sim:size=16M,dirty=1M")
     good(tap, "announce-rounds 0", a, b, migrate(a, b, dst_config={"announce-rounds": 0}))
     good(tap, "to one without interfaces", b, a, migrate(b, a))
     uri = listen(b)

@@ -44,6 +44,8 @@ static int set_running(struct drover_migration *m, struct json_object *o,
 	r = drover_config_set_json(ret, o, NULL, e);
 	if (r >= 0)
 		r = drover_config_runtime_only(&now, ret, e);
+	if (r >= 0)
+		r = drover_migration_check_runtime(m, ret, e);
 	if (r < 0)
 		drover_config_deinit(ret);
 	return r;

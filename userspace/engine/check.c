@@ -162,3 +162,15 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
 	have.announce = p->announce;
 	return drover_config_feasible(p->config, &have, p->side == DROVER_SIDE_SOURCE, e);
 }
+
+int drover_migration_check_runtime(const struct drover_migration *m, const struct drover_config *cfg,
+				   struct drover_error *e)
+{
+	struct drover_have have;
+
+	/* Probing for the rest could disturb what is under way. */
+	memset(&have, true, sizeof(have));
+	have.announce = m->announce;
+	have.throttle = m->guest->ops->traits(m->guest)->can_throttle;
+	return drover_config_feasible(cfg, &have, m->side == DROVER_SIDE_SOURCE, e);
+}

@@ -113,6 +113,12 @@ int drover_migration_cancel(struct drover_migration *m, struct drover_error *e);
 /* migrate-continue: @state must be the present one (pre-switchover), else -EINVAL */
 int drover_migration_continue(struct drover_migration *m, enum drover_state state,
 			      struct drover_error *e);
+/*
+ * Can these RUNTIME values be used here? What other options need was judged at the start.
+ * -EOPNOTSUPP with the name of the first that can't
+ */
+int drover_migration_check_runtime(const struct drover_migration *m, const struct drover_config *cfg,
+				   struct drover_error *e);
 /* New values for options flagged RUNTIME; the caller has checked everything. */
 void drover_migration_set_runtime(struct drover_migration *m, const struct drover_config *cfg);
 /*
