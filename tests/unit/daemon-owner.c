@@ -22,7 +22,7 @@
 #define RAM_SIZE (1u << 20)
 #define PATIENCE_MS 15000
 
-/* A guest that keeps its record, as a VMM does. */
+/* A guest that keeps its record, as a VMM does; @ledger: and a file of postcopy, -1: none */
 struct fake {
 	struct drover_guest guest;
 	struct drover_ram ram;
@@ -30,6 +30,7 @@ struct fake {
 	pthread_mutex_t lock;
 	struct drover_owner_record record;
 	enum drover_run_state status;
+	int ledger;
 };
 
 struct host {
@@ -93,6 +94,13 @@ static int fake_owner_set(struct drover_guest *g, const struct drover_owner_reco
 	return 0;
 }
 
+static int fake_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
+{
+	(void)e;
+	*ret_fd = fake_of(g)->ledger < 0 ? -1 : dup(fake_of(g)->ledger);
+	return 0;
+}
+
 static const struct drover_guest_ops fake_ops = {
 	.name = "fake",
 	.ram = fake_ram,
@@ -101,6 +109,7 @@ static const struct drover_guest_ops fake_ops = {
 	.resume = fake_resume,
 	.owner_get = fake_owner_get,
 	.owner_set = fake_owner_set,
+	.ledger_get = fake_ledger_get,
 };
 
 static enum drover_owner_state owner(struct fake *f)
@@ -116,6 +125,7 @@ static void fake_init(struct fake *f, enum drover_owner_state state, uint8_t tok
 	struct drover_ram_block *b = &f->ram.block[0];
 
 	f->guest.ops = &fake_ops;
+	f->ledger = -1;
 	f->traits.keeps_record = true;
 	pthread_mutex_init(&f->lock, NULL);
 	f->record.state = state;
@@ -137,16 +147,23 @@ static void fake_deinit(struct fake *f)
 	pthread_mutex_destroy(&f->lock);
 }
 
+static void attach_to(struct host *h);
+
 static void retry(void *opaque)
 {
 	owner_attach(opaque);
 }
 
-/* A daemon's state without its process; attaches to the guest as a new daemon does. */
 static void attach(struct host *h, enum drover_owner_state state, uint8_t token, const char *peer)
 {
 	memset(h, 0, sizeof(*h));
 	fake_init(&h->fake, state, token, peer);
+	attach_to(h);
+}
+
+/* A daemon's state without its process; attaches to the guest as a new daemon does. */
+static void attach_to(struct host *h)
+{
 	h->d.guest = &h->fake.guest;
 	loop_init(&h->d.loop, NULL);
 	loop_timer_init(&h->d.loop, &h->d.settle_retry, retry, &h->d, NULL);
@@ -274,6 +291,76 @@ static void test_released(void)
 	detach(&h);
 }
 
+#define RESUME "{\"uri\":\"tcp:127.0.0.1:1\",\"resume\":true}"
+#define RECOVER "{\"uri\":\"tcp:127.0.0.1:0\"}"
+#define NO_RESUME "Cannot resume if there is no paused migration"
+#define NO_RECOVER "Migrate recover can only be run when postcopy is paused."
+
+/* It tries, and is paused again. */
+static bool paused(struct host *h, const char *why)
+{
+	uint64_t deadline = drover_deadline_ms(PATIENCE_MS);
+	struct drover_migration_info info = { 0 };
+
+	while (h->d.job && !info.error_desc[0] && drover_now_ns() < deadline) {
+		usleep(10000);
+		drover_migration_info(h->d.job->m, &info);
+	}
+	if (!strstr(info.error_desc, why))
+		tap_diag("%s", info.error_desc);
+	while (info.state != DROVER_STATE_POSTCOPY_PAUSED && drover_now_ns() < deadline) {
+		usleep(10000);
+		drover_migration_info(h->d.job->m, &info);
+	}
+	return job_postcopy(h->d.job) && strstr(info.error_desc, why);
+}
+
+/* Nothing tells whether a released guest has all its pages: the operator does. */
+static void test_postcopy_source(void)
+{
+	struct host h;
+
+	attach(&h, DROVER_OWNER_RELEASED, 0, "");
+	tap_ok(refused(&h, cmd_migrate, RESUME, NO_RESUME), "no session: there is nothing to resume");
+	detach(&h);
+	attach(&h, DROVER_OWNER_RELEASED, 7, "");
+	tap_ok(refused(&h, cmd_migrate_recover, RECOVER, NO_RECOVER) && !h.d.job,
+	       "a source has nothing to recover");
+	tap_ok(command(&h, cmd_migrate, RESUME, NULL) == 0 && paused(&h, "onnect"),
+	       "a new daemon serves what is left, and is paused when it can't");
+	tap_ok(strcmp(run_state_name(&h.d), "finish-migrate") == 0, "run state: finish-migrate");
+	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "Postcopy migration in progress, cannot cancel."),
+	       "it can't be cancelled");
+	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, "There's a migration process in progress"),
+	       "nor its RAM be overwritten");
+	tap_ok(refused(&h, cmd_migrate_pause, "{}", "only supported during postcopy-active"),
+	       "nor paused twice");
+	tap_ok(command(&h, cmd_migrate, RESUME, NULL) == 0 && paused(&h, "onnect"), "it can be resumed again");
+	detach(&h);
+}
+
+static void test_postcopy_dest(const char *dir)
+{
+	char peer[256];
+	struct host h;
+
+	peer_text(peer, dir, "ledger");
+	memset(&h, 0, sizeof(h));
+	fake_init(&h.fake, DROVER_OWNER_OWNED, 7, peer);
+	h.fake.ledger = memfd_create("ledger", MFD_CLOEXEC);
+	attach_to(&h);
+	tap_ok(paused(&h, "ledger"), "a VMM with a ledger: its postcopy is taken up");
+	tap_ok(command(&h, cmd_migrate_recover, RECOVER, NULL) == 0 && paused(&h, "ledger"),
+	       "a ledger that is none is named, each time it is tried");
+	tap_ok(refused(&h, cmd_migrate, RESUME, NO_RESUME), "a destination can't resume");
+	close(h.fake.ledger);
+	detach(&h);
+	attach(&h, DROVER_OWNER_OWNED, 7, peer);
+	tap_ok(h.d.job && h.d.job->settle && refused(&h, cmd_migrate_recover, RECOVER, NO_RECOVER),
+	       "without a ledger nothing is missing");
+	detach(&h);
+}
+
 static void test_pair(const char *dir, enum drover_owner_state there, bool here, const char *what)
 {
 	struct host a, b;
@@ -332,6 +419,8 @@ int main(void)
 	test_in_doubt(dir);
 	test_bad_peer();
 	test_released();
+	test_postcopy_source();
+	test_postcopy_dest(dir);
 	test_pair(dir, DROVER_OWNER_OWNED, false, "committed");
 	test_pair(dir, DROVER_OWNER_INCOMING, true, "not committed");
 	test_pair(dir, DROVER_OWNER_FENCED, true, "fenced before");

@@ -63,6 +63,12 @@ static bool paused(const struct job *j, enum drover_side side)
 	       drover_migration_state(j->m) == DROVER_STATE_POSTCOPY_PAUSED;
 }
 
+/* One that could not even begin to take up what it found is no better than none. */
+static bool alive(const struct job *j)
+{
+	return job_running(j) && !drover_migration_ended(j->m);
+}
+
 /* Can these carry what this session needs, and be used a second time? */
 static int check_channels(const struct droverd *d, const struct drover_channel_list *list,
 			  struct drover_error *e)
@@ -92,7 +98,7 @@ int postcopy_resume(struct droverd *d, const struct drover_channel_list *list,
 	const struct job *j = d->job;
 	int r;
 
-	if (paused(j, DROVER_SIDE_SOURCE)) {
+	if (paused(j, DROVER_SIDE_SOURCE) && alive(j)) {
 		r = check_channels(d, list, e);
 		return r < 0 ? r : drover_migration_resume(j->m, list, e);
 	}
@@ -100,7 +106,7 @@ int postcopy_resume(struct droverd *d, const struct drover_channel_list *list,
 		return drover_err(e, -EBUSY, JOB_DOUBT_TEXT);
 	/* One that only settled whose guest it is knows nothing of pages. */
 	r = -ENOENT;
-	if (!job_running(j) && (!j || j->settle))
+	if (!alive(j) && (!j || j->settle || paused(j, DROVER_SIDE_SOURCE)))
 		r = owner_take_up(d, DROVER_SIDE_SOURCE, list, e);
 	return r != -ENOENT ? r :
 	       drover_err(e, -EINVAL, "Cannot resume if there is no paused migration");
@@ -115,11 +121,11 @@ int cmd_migrate_recover(struct qmp_call *call, struct drover_error *e)
 	if (r < 0)
 		return r;
 	r = -ENOENT;
-	if (paused(d->job, DROVER_SIDE_DEST)) {
+	if (paused(d->job, DROVER_SIDE_DEST) && alive(d->job)) {
 		r = check_channels(d, list, e);
 		if (r >= 0)
 			r = drover_migration_recover(d->job->m, list, e);
-	} else if (!job_running(d->job)) {
+	} else if (!alive(d->job)) {
 		r = owner_take_up(d, DROVER_SIDE_DEST, list, e);
 	}
 	drover_channel_list_deinit(list);

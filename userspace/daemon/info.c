@@ -203,6 +203,7 @@ static void add_ours(struct json_object *o, const struct job *j,
 	json_object_object_add(o, "side", json_object_new_string(source ? "source" : "destination"));
 	add_text(o, "tracker", info->tracker);
 	add_text(o, "tracker-report", info->tracker_report);
+	add_text(o, "fault-handler", info->fault_handler);
 	add_text(o, "zero-copy", info->zero_copy);
 	add_text(o, "digest", info->digest);
 	add_text(o, "peer", info->peer);
