@@ -252,6 +252,7 @@ int drover_migration_start(const struct drover_migration_params *p, struct drove
 			goto fail;
 	}
 	/* Before the thread exists, so that `migrate` answers with the state changed. */
+	atomic_store(&m->in_doubt, source && m->settle);
 	if (!m->settle && !m->postcopy)
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_SETUP);
 	else if (source || m->postcopy)
