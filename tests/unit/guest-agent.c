@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "fault/fault.h"
 #include "guest/agent-proto.h"
 #include "guest/guest.h"
 #include "tap.h"
@@ -148,6 +149,18 @@ static int do_owner(struct drover_guest *g, struct drover_error *e)
 	return g->ops->owner_get(g, &rec, e);
 }
 
+/* The liar says nothing of postcopy. */
+static int do_fault(struct drover_guest *g, struct drover_error *e)
+{
+	struct drover_fault_source src = { 0 };
+	int fd = 5;
+
+	if (g->ops->ledger_get(g, &fd, e) || fd != -1 || g->ops->ledger_put(g, -1, e) ||
+	    g->ops->ledger_put(g, 2, NULL) != -EOPNOTSUPP)
+		return 1000;
+	return g->ops->fault_source(g, &src, e);
+}
+
 /* All ones: only the three pages' bits may come out. */
 static int do_sync(struct drover_guest *g, struct drover_error *e)
 {
@@ -278,6 +291,7 @@ static const struct lie lies[] = {
 	{ "empty state", DROVER_AGENT_STATE, no_len, do_save, -EPROTO, "0 bytes" },
 	{ "unknown ownership later", DROVER_AGENT_OWNER, bad_record, do_owner, -EPROTO,
 	  "state 5" },
+	{ "an old VMM", DROVER_AGENT_LEDGER, honest_lie, do_fault, -EOPNOTSUPP, "too old" },
 	{ "stray bits", DROVER_AGENT_DIRTY, honest_lie, do_sync, 0, "" },
 	{ "a long bitmap", DROVER_AGENT_DIRTY, long_bitmap, do_sync, -EPROTO, "16 bytes" },
 	{ "a bitmap shorter than said", DROVER_AGENT_DIRTY, short_bitmap, do_sync, -EPROTO,

@@ -40,6 +40,7 @@ struct drover_agent_hdr {
 #define DROVER_AGENT_F_KVM_LOG (1ull << 1)
 #define DROVER_AGENT_F_CHECK (1ull << 2)
 #define DROVER_AGENT_F_UUID (1ull << 3)
+#define DROVER_AGENT_F_POSTCOPY (1ull << 4)
 
 struct drover_agent_hello {
 	uint64_t features;

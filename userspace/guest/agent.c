@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/ramfile.h"
+#include "fault/fault.h"
 #include "guest/agent-link.h"
 #include "guest/agent-proto.h"
 #include "guest/guest.h"
@@ -414,6 +415,60 @@ static int agent_throttle(struct drover_guest *g, unsigned int percent, struct d
 	return simple(agent_of(g), DROVER_AGENT_THROTTLE, &v, sizeof(v), NULL, e);
 }
 
+static int arm_faults(void *opaque, struct drover_error *e)
+{
+	return simple(opaque, DROVER_AGENT_ARM_FAULTS, NULL, 0, NULL, e);
+}
+
+static int no_postcopy(const struct agent_guest *a, struct drover_error *e)
+{
+	return drover_err(e, -EOPNOTSUPP,
+			  "agent %s: postcopy: this VMM's libdrover is too old for it", a->link.path);
+}
+
+static int agent_fault_source(struct drover_guest *g, struct drover_fault_source *ret,
+			      struct drover_error *e)
+{
+	struct agent_guest *a = agent_of(g);
+	unsigned int i;
+
+	if (!(a->features & DROVER_AGENT_F_POSTCOPY))
+		return no_postcopy(a, e);
+	ret->ram = &a->ram;
+	ret->uffd = a->uffd;
+	for (i = 0; i < a->ram.n; i++)
+		ret->base[i] = a->track[i].base;
+	ret->arm = arm_faults;
+	ret->opaque = a;
+	return 0;
+}
+
+static int agent_ledger_put(struct drover_guest *g, int fd, struct drover_error *e)
+{
+	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	struct agent_guest *a = agent_of(g);
+
+	drover_agent_msg_init(&m);
+	if (!(a->features & DROVER_AGENT_F_POSTCOPY))
+		return fd < 0 ? 0 : no_postcopy(a, e);
+	return agent_link_call(&a->link, DROVER_AGENT_LEDGER_PUT, NULL, 0, fd, NULL, &m, e);
+}
+
+static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
+{
+	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	struct agent_guest *a = agent_of(g);
+	int r = 0;
+
+	drover_agent_msg_init(&m);
+	if (a->features & DROVER_AGENT_F_POSTCOPY)
+		r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_GET, NULL, 0, -1, NULL, &m, e);
+	if (r < 0)
+		return r;
+	*ret_fd = m.nfds ? TAKE_FD(m.fd[0]) : -1;
+	return 0;
+}
+
 static int agent_watch_fd(struct drover_guest *g)
 {
 	return agent_of(g)->link.watch_fd;
@@ -469,6 +524,9 @@ static const struct drover_guest_ops agent_ops = {
 	.prepare_incoming = agent_prepare_incoming,
 	.prepare_shared = agent_prepare_incoming,       /* libdrover looks at the flags */
 	.throttle = agent_throttle,
+	.fault_source = agent_fault_source,
+	.ledger_put = agent_ledger_put,
+	.ledger_get = agent_ledger_get,
 	.watch_fd = agent_watch_fd,
 	.watch = agent_watch,
 	.check = agent_check,

@@ -138,6 +138,7 @@ static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
 	struct drover_sim *s = sim(g);
 
 	(void)e;
+	sim_fault_forget(s);
 	sim_pause(g, NULL, NULL);
 	sim_check_reset(s);
 	s->loaded = false;
@@ -177,6 +178,7 @@ static void sim_free(struct drover_guest *g)
 	struct drover_sim *s = sim(g);
 	unsigned int i;
 
+	sim_fault_forget(s);
 	sim_run_stop(s);
 	sim_check_reset(s);
 	sim_ram_close(s);
@@ -203,6 +205,9 @@ static const struct drover_guest_ops sim_ops = {
 	.prepare_incoming = sim_prepare_incoming,
 	.prepare_shared = sim_prepare_shared,
 	.throttle = sim_throttle,
+	.fault_source = sim_fault_source,
+	.ledger_put = sim_ledger_put,
+	.ledger_get = sim_ledger_get,
 	.resumed = sim_resumed,
 	.check = sim_check,
 	.free = sim_free,

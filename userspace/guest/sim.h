@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "guest/guest.h"
 #include "guest/sim-page.h"
+#include "place/ledger.h"
 
 #define SIM_WRITERS_MAX 2u
 #define SIM_STRIPES 256u
@@ -85,6 +86,7 @@ struct sim_writer {
  * struct drover_sim - a guest inside this process
  * @vmm: the guest's own mapping, which it writes through; ram.block[0].host is droverd's
  * @status: enum drover_run_state
+ * @ledger: of a postcopy that is not complete: pages are missing
  * @found: the RAM file was there
  * @loaded: there is a guest: it was made here, or its state was loaded
  * @sum: of sim_page_mix() over all pages; @writes: pages written; both up to date while
@@ -101,6 +103,7 @@ struct drover_sim {
 	int fd;
 	int uffd;
 	int pagemap_fd;
+	struct drover_ledger *ledger;
 	uint8_t *vmm;
 	uint64_t npages;
 	_Atomic int status;
@@ -129,6 +132,14 @@ void sim_ram_close(struct drover_sim *s);
 int sim_ram_fill(struct drover_sim *s, struct drover_error *e);
 /* Punch all of it; then populate and poison as the LINK says. */
 int sim_ram_empty(struct drover_sim *s, struct drover_error *e);
+
+/* sim-fault.c: postcopy */
+int sim_fault_source(struct drover_guest *g, struct drover_fault_source *ret,
+		     struct drover_error *e);
+int sim_ledger_put(struct drover_guest *g, int fd, struct drover_error *e);
+int sim_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e);
+/* A postcopy that is not complete never will be: writers that wait go on. */
+void sim_fault_forget(struct drover_sim *s);
 
 /* sim-run.c: writers */
 int sim_run_start(struct drover_sim *s, struct drover_error *e);

@@ -18,7 +18,6 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/ramfile.h"
-#include "dev/uffd.h"
 
 /* A callback's failure, with its text if it gave one. */
 static int failed(int r, const struct drover_text *why, struct drover_error *e)
@@ -40,8 +39,7 @@ static void out(struct drover_agent *a, const void *body, size_t len)
 	a->answer.hdr.len = (uint32_t)len;
 }
 
-/* Answers lend descriptors only for the sending; the agent keeps its own. */
-static int out_fd(struct drover_agent *a, int fd, struct drover_error *e)
+int agent_out_fd(struct drover_agent *a, int fd, struct drover_error *e)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
@@ -59,7 +57,7 @@ static int serve_hello(struct drover_agent *a, struct drover_error *e)
 	ack.features = (a->ops.throttle ? DROVER_AGENT_F_THROTTLE : 0) |
 		       (a->ops.log_start ? DROVER_AGENT_F_KVM_LOG : 0) |
 		       (a->ops.check ? DROVER_AGENT_F_CHECK : 0) |
-		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0);
+		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY;
 	ack.run_state = a->told = agent_run_state(a);
 	ack.blocks = a->ram.n;
 	memcpy(ack.uuid, a->uuid, sizeof(ack.uuid));
@@ -84,7 +82,7 @@ static int serve_ram_get(struct drover_agent *a, struct drover_error *e)
 	ram.fd_off = b->fd_off;
 	ram.flags = b->flags;
 	out(a, &ram, sizeof(ram));
-	return out_fd(a, b->fd, e);
+	return agent_out_fd(a, b->fd, e);
 }
 
 static int serve_track_get(struct drover_agent *a, struct drover_error *e)
@@ -97,11 +95,11 @@ static int serve_track_get(struct drover_agent *a, struct drover_error *e)
 		t.base[i] = (uintptr_t)a->ram.block[i].host;
 	if (a->uffd >= 0) {
 		t.flags |= DROVER_AGENT_TRACK_UFFD;
-		r = out_fd(a, a->uffd, e);
+		r = agent_out_fd(a, a->uffd, e);
 	}
 	if (r >= 0 && a->pagemap_fd >= 0) {
 		t.flags |= DROVER_AGENT_TRACK_PAGEMAP;
-		r = out_fd(a, a->pagemap_fd, e);
+		r = agent_out_fd(a, a->pagemap_fd, e);
 	}
 	out(a, &t, offsetof(struct drover_agent_track, base) + a->ram.n * sizeof(t.base[0]));
 	return r;
@@ -258,6 +256,9 @@ static int serve_prepare(struct drover_agent *a, struct drover_error *e)
 	a->link_paused = true;
 	memset(&a->record, 0, sizeof(a->record));
 	a->record.state = DROVER_OWNER_INCOMING;
+	/* Of a postcopy that never came to COMMIT. */
+	a->ledger = drover_ledger_free(a->ledger);
+	agent_uffd_release(a);
 	r = a->ops.prepare(a->opaque, &why);
 	return r < 0 ? failed(r, &why, e) : empty_ram(a, e);
 }
@@ -366,12 +367,6 @@ static int serve_check(struct drover_agent *a, struct drover_error *e)
 	return 0;
 }
 
-static int serve_arm_faults(struct drover_agent *a, struct drover_error *e)
-{
-	(void)a;
-	return drover_err(e, -EOPNOTSUPP, "ARM_FAULTS: not supported by this libdrover");
-}
-
 static int serve_bye(struct drover_agent *a, struct drover_error *e)
 {
 	(void)e;
@@ -396,7 +391,9 @@ static int (*const handlers[DROVER_AGENT_TYPE_COUNT])(struct drover_agent *a,
 	[DROVER_AGENT_LOG_STOP] = serve_log_stop,
 	[DROVER_AGENT_SYNC_DIRTY] = serve_sync_dirty,
 	[DROVER_AGENT_CHECK] = serve_check,
-	[DROVER_AGENT_ARM_FAULTS] = serve_arm_faults,
+	[DROVER_AGENT_ARM_FAULTS] = agent_serve_arm_faults,
+	[DROVER_AGENT_LEDGER_PUT] = agent_serve_ledger_put,
+	[DROVER_AGENT_LEDGER_GET] = agent_serve_ledger_get,
 	[DROVER_AGENT_BYE] = serve_bye,
 };
 
@@ -469,21 +466,23 @@ void agent_link_closed(struct drover_agent *a)
 {
 	struct drover_text why = { "" };
 	char text[DROVER_TEXT_MAX + 64];
-	unsigned int i;
 
 	if (a->throttled)
 		a->ops.throttle(a->opaque, 0, &why);
 	if (a->logging)
 		a->ops.log_stop(a->opaque, &why);
 	a->throttled = a->logging = false;
-	/* Write tracking that a dead droverd left behind costs a fault a page. */
-	for (i = 0; a->uffd >= 0 && i < a->ram.n; i++)
-		drover_uffd_unregister(a->uffd, (uintptr_t)a->ram.block[i].host,
-				       a->ram.block[i].size);
+	/*
+	 * Write tracking that a dead droverd left behind costs a fault a page. But while
+	 * pages have not arrived, who touches one waits for the next droverd.
+	 */
+	if (!a->ledger)
+		agent_uffd_release(a);
 	if (!agent_record_resumes(a)) {
-		snprintf(text, sizeof(text), "droverd has %s; the guest %s, its record is %s",
+		snprintf(text, sizeof(text), "droverd has %s; the guest %s, its record is %s%s",
 			 a->bye ? "left" : "gone", a->running ? "runs" : "stays paused",
-			 drover_owner_name(a->record.state));
+			 drover_owner_name(a->record.state),
+			 a->ledger ? "; pages are missing, attach another droverd" : "");
 		note(a, text);
 		return;
 	}

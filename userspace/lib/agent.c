@@ -141,6 +141,7 @@ struct drover_agent *drover_agent_free(struct drover_agent *a)
 	drover_closep(&a->pagemap_fd);
 	for (i = 0; i < a->ram.n; i++)
 		drover_closep(&a->ram.block[i].fd);
+	drover_ledger_free(a->ledger);
 	free(a);
 	return NULL;
 }

@@ -10,6 +10,7 @@
 #include "engine/guest.h"
 #include "guest/agent-proto.h"
 #include "lib/drover.h"
+#include "place/ledger.h"
 
 /**
  * struct drover_agent - the VMM's end of an agent link
@@ -26,6 +27,7 @@
  *	that a link that closes may start it again
  * @state_ok: the VMM holds a complete guest: its own, or RAM and loaded device state
  * @throttled, @logging: what to undo when the link closes
+ * @ledger: of a postcopy that is not complete: pages are missing
  * @answer: the reply being built
  */
 struct drover_agent {
@@ -47,6 +49,7 @@ struct drover_agent {
 	struct drover_owner_record record;
 	bool running, link_paused, state_ok;
 	bool throttled, logging;
+	struct drover_ledger *ledger;
 
 	struct drover_agent_msg request, answer;
 };
@@ -68,6 +71,16 @@ int agent_send_status(struct drover_agent *a);
 int agent_send_verdict(struct drover_agent *a);
 /* Undo what a link left behind; resume if the record says so. */
 void agent_link_closed(struct drover_agent *a);
+
+/* Answers lend descriptors only for the sending; the agent keeps its own. */
+int agent_out_fd(struct drover_agent *a, int fd, struct drover_error *e);
+
+/* lib/agent-postcopy.c: more requests */
+int agent_serve_arm_faults(struct drover_agent *a, struct drover_error *e);
+int agent_serve_ledger_put(struct drover_agent *a, struct drover_error *e);
+int agent_serve_ledger_get(struct drover_agent *a, struct drover_error *e);
+/* Nothing is registered any more; who waits goes on. */
+void agent_uffd_release(struct drover_agent *a);
 
 /* lib/agent-conn.c */
 void agent_conn_ready(struct drover_agent *a);

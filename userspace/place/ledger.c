@@ -22,6 +22,8 @@
 #include "base/err.h"
 
 #define LEDGER_DIGESTS (1u << 0)
+/* Pages of one page table: shorter runs that have arrived are dropped along with others. */
+#define DROP_GAP 512u
 
 struct ledger_block {
 	char name[DROVER_RAM_NAME_MAX + 1];
@@ -260,6 +262,29 @@ int drover_ledger_view(int fd, const struct drover_ram *ram, struct drover_ledge
 		       struct drover_error *e)
 {
 	return ledger_open(fd, ram, PROT_READ, ret, e);
+}
+
+int drover_ledger_drop(const struct drover_ledger *l, unsigned int block, void *host,
+		       uint64_t npages, struct drover_error *e)
+{
+	const uint64_t *map = l->received[block];
+	uint64_t first, end, next;
+
+	for (first = drover_bitmap_next(map, npages, 0, false); first < npages; first = next) {
+		/* A call costs more than the faults of a short run that has arrived. */
+		end = next = first;
+		while (next < npages && next - end < DROP_GAP) {
+			end = drover_bitmap_next(map, npages, next, true);
+			next = drover_bitmap_next(map, npages, end, false);
+		}
+		if (madvise((uint8_t *)host + drover_page_off(first), drover_page_off(end - first),
+			    MADV_DONTNEED) < 0)
+			return drover_err(e, -errno, "drop pages %llu+%llu of the mapping: %s",
+					  (unsigned long long)first,
+					  (unsigned long long)(end - first),
+					  drover_strerror(errno));
+	}
+	return 0;
 }
 
 struct drover_ledger *drover_ledger_free(struct drover_ledger *l)

@@ -63,6 +63,15 @@ int drover_ledger_open(int fd, const struct drover_ram *ram, struct drover_ledge
 int drover_ledger_view(int fd, const struct drover_ram *ram, struct drover_ledger **ret,
 		       struct drover_error *e);
 
+/**
+ * drover_ledger_drop() - a mapping of a block loses its entries of what has not arrived
+ * @host: shared, @npages long; what the file holds stays
+ *
+ * Entries of some pages that have arrived go as well, where that is cheaper.
+ */
+int drover_ledger_drop(const struct drover_ledger *l, unsigned int block, void *host,
+		       uint64_t npages, struct drover_error *e);
+
 /* Unmap and close; the VMM's copy lives on. NULL is fine. Returns NULL */
 struct drover_ledger *drover_ledger_free(struct drover_ledger *l);
 
