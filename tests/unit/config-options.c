@@ -173,7 +173,7 @@ static bool stands_out(const struct drover_option *o)
 	_cleanup_json_ struct json_object *v = NULL, *all = NULL, *one = NULL;
 	_cleanup_free_ char *text = NULL, *copied = NULL, *returned = NULL;
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_presence differs;
+	struct drover_presence differs, none = { { 0 } };
 	char buf[128];
 	bool ok, runtime = o->flags & DROVER_OPTION_RUNTIME;
 	int r;
@@ -195,6 +195,10 @@ static bool stands_out(const struct drover_option *o)
 	r = drover_config_runtime_only(&fresh, &c, &e);
 	ok = ok && (runtime ? !r : r == -EBUSY && strstr(e.msg, o->name));
 	ok = ok && !drover_config_runtime_only(&c, &copy, &e);
+	ok = ok && !drover_config_listening_only(&fresh, &c, &none, &e) ==
+		(runtime || o->flags & (DROVER_OPTION_SOURCE | DROVER_OPTION_MUST_AGREE));
+	ok = ok && !drover_config_listening_only(&fresh, &c, &differs, &e) ==
+		(runtime || o->flags & DROVER_OPTION_SOURCE);
 
 	/* Back from JSON, where this build takes the value and no rule needs another. */
 	all = drover_config_to_json(&c);

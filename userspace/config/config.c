@@ -151,13 +151,34 @@ struct json_object *drover_config_to_json(const struct drover_config *c)
 	return TAKE_PTR(all);
 }
 
+static int fixed(const struct drover_option *o, struct drover_error *e)
+{
+	return drover_err(e, -EBUSY, "There's a migration process in progress:"
+			  " option '%s' can't be changed now", o->name);
+}
+
 int drover_config_runtime_only(const struct drover_config *running,
 			       const struct drover_config *wanted, struct drover_error *e)
 {
 	for_each_option(o)
 		if (!(o->flags & DROVER_OPTION_RUNTIME) && !drover_value_equal(o, running, wanted))
-			return drover_err(e, -EBUSY, "There's a migration process in progress:"
-					  " option '%s' can't be changed now", o->name);
+			return fixed(o, e);
+	return 0;
+}
+
+int drover_config_listening_only(const struct drover_config *running,
+				 const struct drover_config *wanted,
+				 const struct drover_presence *given, struct drover_error *e)
+{
+	for_each_option(o) {
+		bool theirs = o->flags & DROVER_OPTION_SOURCE ||
+			      (o->flags & DROVER_OPTION_MUST_AGREE &&
+			       !drover_present(given, o->id));
+
+		if (!theirs && !(o->flags & DROVER_OPTION_RUNTIME) &&
+		    !drover_value_equal(o, running, wanted))
+			return fixed(o, e);
+	}
 	return 0;
 }
 

@@ -66,6 +66,17 @@ struct json_object *drover_config_get_json(const struct drover_config *c, enum d
 int drover_config_check(const struct drover_config *c, struct drover_error *e);
 
 /**
+ * drover_config_listening_only() - may a destination to which nobody has come change so?
+ * @given: what its migrate-incoming gave
+ *
+ * RUNTIME options may, and those that it will take from the source or never looks at.
+ * Return: 0, or -EBUSY naming the first other option that differs.
+ */
+int drover_config_listening_only(const struct drover_config *running,
+				 const struct drover_config *wanted,
+				 const struct drover_presence *given, struct drover_error *e);
+
+/**
  * drover_config_runtime_only() - do two configs differ in options flagged RUNTIME only?
  * Return: 0, or -EBUSY naming the first other option that differs.
  */

@@ -27,23 +27,56 @@ static struct drover_migration *running(const struct droverd *d)
 	return d->job && !d->job->settle && job_running(d->job) ? d->job->m : NULL;
 }
 
-static int set_running(struct drover_migration *m, struct json_object *o,
+/* @ret is the caller's to deinit. */
+static int config_now(const struct droverd *d, struct drover_migration *m,
+		      struct drover_config *ret, struct drover_error *e)
+{
+	int r = drover_migration_config(m, ret);
+
+	if (r < 0)
+		return drover_err(e, r, "config: %s", drover_strerror(r));
+	ret->events = d->job->events;
+	return 0;
+}
+
+/* A destination to which no source has come yet. */
+static bool listening(const struct droverd *d)
+{
+	struct drover_migration_info info;
+
+	if (!running(d) || d->job->side != DROVER_SIDE_DEST)
+		return false;
+	drover_migration_info(d->job->m, &info);
+	return info.state == DROVER_STATE_SETUP && !info.peer[0];
+}
+
+/* Clients of QEMU let a destination listen first and give it its capabilities then. */
+static int may_change(struct droverd *d, struct drover_config *now,
+		      const struct drover_config *wanted, struct drover_error *e)
+{
+	if (!listening(d))
+		return drover_config_runtime_only(now, wanted, e);
+	now->events = wanted->events;
+	return drover_config_listening_only(now, wanted, &d->job->given, e);
+}
+
+static int set_running(struct droverd *d, struct drover_migration *m, struct json_object *o,
 		       struct drover_config *ret, struct drover_error *e)
 {
 	struct drover_config now;
 	_cleanup_(config_put) struct drover_config *put_now = NULL;
 	int r;
 
-	r = drover_migration_config(m, &now);
+	r = config_now(d, m, &now, e);
 	if (r < 0)
-		return drover_err(e, r, "config: %s", drover_strerror(r));
+		return r;
 	put_now = &now;
 	r = drover_config_copy(&now, ret);
 	if (r < 0)
 		return drover_err(e, r, "config: %s", drover_strerror(r));
 	r = drover_config_set_json(ret, o, NULL, e);
 	if (r >= 0)
-		r = drover_config_runtime_only(&now, ret, e);
+		r = may_change(d, &now, ret, e);
 	if (r >= 0)
 		r = drover_migration_check_runtime(m, ret, e);
 	if (r < 0)
@@ -59,13 +92,15 @@ static int set(struct droverd *d, struct json_object *o, struct drover_error *e)
 
 	if (!m)
 		return drover_config_set_json(&d->settings, o, NULL, e);
-	r = set_running(m, o, &wanted, e);
+	r = set_running(d, m, o, &wanted, e);
 	if (r < 0)
 		return r;
 	/* All or nothing: the running config changes only after the stored one could. */
 	r = drover_config_set_json(&d->settings, o, NULL, e);
-	if (r >= 0)
+	if (r >= 0) {
+		d->job->events = wanted.events;
 		drover_migration_set_runtime(m, &wanted);
+	}
 	drover_config_deinit(&wanted);
 	return r;
 }
@@ -80,9 +115,9 @@ static int get(const struct droverd *d, struct json_object **ret, struct drover_
 		*ret = drover_config_to_json(&d->settings);
 		return 0;
 	}
-	r = drover_migration_config(m, &now);
+	r = config_now(d, m, &now, e);
 	if (r < 0)
-		return drover_err(e, r, "config: %s", drover_strerror(r));
+		return r;
 	*ret = drover_config_to_json(&now);
 	drover_config_deinit(&now);
 	return 0;
@@ -174,7 +209,7 @@ int cmd_migrate_set_capabilities(struct qmp_call *call, struct drover_error *e)
 			return r;
 	}
 	/* QEMU lets no capability be set now, not even to the value it has. */
-	if (running(d))
+	if (running(d) && !listening(d))
 		return drover_err(e, -EBUSY, "There's a migration process in progress");
 	return set(d, o, e);
 }

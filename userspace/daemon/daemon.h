@@ -42,7 +42,8 @@ struct droverd;
  *	an ended destination still answers OWNER_QUERY
  * @id: counts the jobs of this daemon, from 1
  * @settle: it settles a record and moves nothing
- * @events: the migration's `events` option
+ * @events: the migration's `events` option; its threads read it
+ * @given: the options that its command gave
  * @exit_on_error: migrate-incoming was asked to end the process with a failure
  * @dismissed: query-jobs shows it no more
  * @told: what JOB_STATUS_CHANGE told last
@@ -55,7 +56,8 @@ struct job {
 	uint64_t id;
 	enum drover_side side;
 	bool settle;
-	bool events;
+	_Atomic bool events;
+	struct drover_presence given;
 	bool exit_on_error;
 	bool dismissed;
 	enum job_status told;

@@ -80,6 +80,7 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 	j->side = p->side;
 	j->settle = p->settle;
 	j->events = p->config->events;
+	j->given = *p->present;
 	j->exit_on_error = exit_on_error;
 	params.guest = d->guest;
 	params.log = &d->log;
