@@ -23,7 +23,8 @@ PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
 
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
-	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh
+	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh \
+	python3-openssl python3-bitarray python3-simplejson
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3
@@ -98,6 +99,7 @@ install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=nonin
 .PHONY: deps deps-san deps-web deps-bench deps-vm deps-vm-debug
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
+	$(Q)sh tests/qmp/ganeti.sh
 deps-san: deps ## and those for sanitizers and fuzzing
 	$(Q)$(call install_missing,$(call missing,$(DEPS_SAN)))
 deps-web: deps ## and a browser for the report's page
