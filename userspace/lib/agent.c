@@ -131,7 +131,9 @@ struct drover_agent *drover_agent_free(struct drover_agent *a)
 
 	if (!a)
 		return NULL;
-	/* The VMM ends: nothing is resumed, droverd sees the link close. */
+	/* The VMM ends: nothing is resumed, droverd sees the link close; who waits can end. */
+	if (a->ledger)
+		agent_uffd_release(a);
 	drover_closep(&a->conn_fd);
 	if (a->bound)
 		unlink(a->path);
@@ -257,6 +259,11 @@ int drover_agent_set_running(struct drover_agent *a, int running)
 	if (agent_send_status(a) < 0)
 		agent_conn_close(a);
 	return 0;
+}
+
+int drover_agent_pages_missing(const struct drover_agent *a)
+{
+	return a->ledger != NULL;
 }
 
 void drover_agent_verdict_changed(struct drover_agent *a)

@@ -185,6 +185,15 @@ DROVER_API int drover_agent_may_run(const struct drover_agent *agent);
  */
 DROVER_API int drover_agent_set_running(struct drover_agent *agent, int running);
 
+/**
+ * drover_agent_pages_missing() - does the guest run before its RAM has arrived (postcopy)?
+ *
+ * Then who touches a page that is missing waits for droverd, the VMM's own threads, too.
+ * Until it returns 0 the VMM must not give memory back to the host (a balloon writes zeros
+ * instead): what it punches would arrive afterwards. It changes in drover_agent_dispatch().
+ */
+DROVER_API int drover_agent_pages_missing(const struct drover_agent *agent);
+
 /** drover_agent_verdict_changed() - tell droverd; it is sent what check() says now */
 DROVER_API void drover_agent_verdict_changed(struct drover_agent *agent);
 

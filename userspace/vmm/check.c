@@ -3,7 +3,7 @@
  * The guest's verdict about itself after a move. Versions and digest are kept by the
  * guest, the digest in a register, so a lost update of a page, of the version table or
  * of both is found; a sweep in slices looks at every page while vCPUs and device stand
- * between two pages. Heartbeats must go on where they stopped. What the payload or the
+ * between two pages; in postcopy when all pages have arrived. Heartbeats must go on where they stopped. What the payload or the
  * device thread find when they overwrite a page counts at any time, moved or not.
  */
 #include "vmm/vmm.h"
@@ -96,7 +96,7 @@ void check_beat(struct vcpu *v, uint32_t count)
 static bool slice_begin(struct vm *vm)
 {
 	for (;;) {
-		while (!vm->quit && (vm->stop || vm->v.verdict != VERDICT_RUNNING))
+		while (!vm->quit && (vm->stop || vm->missing || vm->v.verdict != VERDICT_RUNNING))
 			vm_wait(vm, 0);
 		if (vm->quit)
 			return false;

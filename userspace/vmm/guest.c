@@ -16,6 +16,7 @@
 #define PTE_LARGE 0xe7ull
 
 #define BALLOON_EVERY 32u       /* heartbeats */
+#define TOUCHES 256u            /* pages a heartbeat */
 
 static uint64_t mix(uint64_t page, uint32_t version, uint64_t seed)
 {
@@ -103,6 +104,8 @@ static void fill_params(struct vm *vm, unsigned int vcpu)
 		p->balloon_first = p->first + p->count - p->balloon_chunks * BALLOON_PAGES;
 		p->balloon_every = p->balloon_chunks ? BALLOON_EVERY : 0;
 	}
+	p->touch = vm->opts.touch;
+	p->touches = vm->opts.touch == TOUCH_NONE ? 0 : TOUCHES;
 	p->avx = __builtin_cpu_supports("avx2") ? 1 : 0;
 	for (i = 0; i < 16; i++)
 		p->xmm[i / 2][i % 2] = mix(i, 1, MIX_2);

@@ -30,8 +30,12 @@ static int cb_pause(void *opaque, struct drover_text *why)
 
 static int cb_resume(void *opaque, struct drover_text *why)
 {
+	struct vm *vm = opaque;
+
 	(void)why;
-	vm_go(opaque);
+	/* Before the first instruction: the checker and the balloon must know. */
+	vm_missing(vm, drover_agent_pages_missing(vm->agent));
+	vm_go(vm);
 	return 0;
 }
 
@@ -70,7 +74,7 @@ static void cb_note(void *opaque, const char *text)
 	fprintf(stderr, "drover-vmm: %s\n", text);
 }
 
-static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_text *why)
+static int agent_new(struct vm *vm, struct drover_text *why)
 {
 	struct drover_agent_ops ops = {
 		.size = sizeof(ops), .pause = cb_pause, .resume = cb_resume, .save = state_save,
@@ -91,7 +95,7 @@ static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_tex
 		ops.log_sync = log_sync;
 		ops.log_stop = log_stop;
 	}
-	r = drover_agent_new(&opts, ret, why);
+	r = drover_agent_new(&opts, &vm->agent, why);
 	for (i = 0; i < SLOTS && r >= 0; i++) {
 		struct drover_agent_ram_opts ram = {
 			.size = sizeof(ram), .name = vm->slot[i].name, .gpa = vm->slot[i].gpa,
@@ -100,9 +104,9 @@ static int agent_new(struct vm *vm, struct drover_agent **ret, struct drover_tex
 			.flags = vm->opts.share ? DROVER_AGENT_RAM_SHARED_DEST : 0,
 		};
 
-		r = drover_agent_add_ram(*ret, &ram, why);
+		r = drover_agent_add_ram(vm->agent, &ram, why);
 	}
-	return r < 0 ? r : drover_agent_listen(*ret, why);
+	return r < 0 ? r : drover_agent_listen(vm->agent, why);
 }
 
 /* ---- options ---- */
@@ -115,6 +119,8 @@ static const struct {
 	{ "dirty", "RATE", "bytes the guest rewrites a second, in whole pages; default 50M" },
 	{ "seed", "N", "content of the RAM, and the guest's uuid; default 1" },
 	{ "incoming", NULL, "start as a destination" },
+	{ "touch", "ORDER", "vcpus read and check pages all the time, in ORDER: random, "
+	  "sequential, chase (each page says which is next), none; default none" },
 	{ "balloon", "on|off", "the guest gives up pages and takes them back; default on" },
 	{ "share", "DIR", "RAM in files of this tmpfs, for a second VMM to take over in place "
 	  "(x-ignore-shared)" },
@@ -168,6 +174,22 @@ static bool parse_size(const char *s, uint64_t max, uint64_t *ret)
 	return n <= max;
 }
 
+static bool parse_touch(const char *arg, uint32_t *ret)
+{
+	static const char *const orders[] = {
+		[TOUCH_NONE] = "none", [TOUCH_RANDOM] = "random",
+		[TOUCH_SEQUENTIAL] = "sequential", [TOUCH_CHASE] = "chase",
+	};
+	uint32_t i;
+
+	for (i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+		if (!strcmp(arg, orders[i])) {
+			*ret = i;
+			return true;
+		}
+	return false;
+}
+
 static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 {
 	if (!strcmp(name, "agent"))
@@ -181,6 +203,8 @@ static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 		return parse_size(arg, UINT64_MAX, &o->seed);
 	else if (!strcmp(name, "incoming"))
 		o->incoming = true;
+	else if (!strcmp(name, "touch"))
+		return parse_touch(arg, &o->touch);
 	else if (!strcmp(name, "balloon"))
 		return (o->balloon = !strcmp(arg, "on")) || !strcmp(arg, "off");
 	else if (!strcmp(name, "share"))
@@ -253,10 +277,10 @@ static void kicked(int sig)
 	(void)sig;
 }
 
-static int loop(struct vm *vm, struct drover_agent *agent, int sig_fd)
+static int loop(struct vm *vm, int sig_fd)
 {
 	struct pollfd p[] = {
-		{ .fd = drover_agent_fd(agent), .events = POLLIN },
+		{ .fd = drover_agent_fd(vm->agent), .events = POLLIN },
 		{ .fd = vm->notify_fd, .events = POLLIN },
 		{ .fd = sig_fd, .events = POLLIN },
 	};
@@ -269,9 +293,10 @@ static int loop(struct vm *vm, struct drover_agent *agent, int sig_fd)
 		if (p[2].revents)
 			return 0;
 		if (p[1].revents && read(vm->notify_fd, &n, sizeof(n)) == sizeof(n))
-			drover_agent_verdict_changed(agent);
+			drover_agent_verdict_changed(vm->agent);
 		if (p[0].revents)
-			r = drover_agent_dispatch(agent);
+			r = drover_agent_dispatch(vm->agent);
+		vm_missing(vm, drover_agent_pages_missing(vm->agent));
 	}
 	return r;
 }
@@ -282,7 +307,6 @@ int main(int argc, char **argv)
 				 .balloon = true };
 	struct sigaction sa = { .sa_handler = kicked };
 	struct drover_text why = { "" };
-	struct drover_agent *agent = NULL;
 	struct vm vm;
 	sigset_t set;
 	int r = parse(argc, argv, &opts);
@@ -298,19 +322,21 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	r = vm_new(&vm, &opts, &why);
 	if (r >= 0)
-		r = agent_new(&vm, &agent, &why);
+		r = agent_new(&vm, &why);
 	if (r >= 0) {
 		if (!opts.incoming)
 			vm_go(&vm);
 		printf("drover-vmm: ready on %s\n", opts.agent);
 		fflush(stdout);
-		r = loop(&vm, agent, signalfd(-1, &set, SFD_CLOEXEC));
+		r = loop(&vm, signalfd(-1, &set, SFD_CLOEXEC));
 		if (r < 0)
 			vm_err(&why, r, "agent");
 	}
 	if (r < 0)
 		fprintf(stderr, "drover-vmm: %s\n", why.text);
-	drover_agent_free(agent);
+	/* vCPUs that wait for a page that never comes go on when the agent ends: into their end. */
+	vm_quit(&vm);
+	drover_agent_free(vm.agent);
 	vm_free(&vm);
 	return r == -EOPNOTSUPP ? EXIT_SKIP : r < 0;
 }

@@ -6,9 +6,10 @@
  *	rbp heartbeats        r12 random state     r13 params
  *	r14 page writes       r15 digest: the sum of mix(page, version) over its pages
  *	rbx, r9, r10, xmm0-7, ymm8-11: each the number of page writes times a constant
+ *	rsp the page read last, where there is an order to read them in (touch)
  *
  * Before a page is overwritten its old content is compared with what its version says,
- * so a lost write can't hide under a newer one. Version 0 is a page of zeros: never
+ * so a lost write can't hide under a newer one; likewise when it is read. Version 0 is a page of zeros: never
  * written, or given up to the balloon. Copied into guest RAM by guest.c.
  */
 #include "vmm/payload.h"
@@ -21,6 +22,8 @@
 _Static_assert(offsetof(struct payload_params, seed) == 24, "payload");
 _Static_assert(offsetof(struct payload_params, avx) == 56, "payload");
 _Static_assert(offsetof(struct payload_params, ymm) == 192, "payload");
+_Static_assert(offsetof(struct payload_params, touch) == 320, "payload");
+_Static_assert(offsetof(struct payload_params, touches) == 328, "payload");
 
 __asm__(
 ".pushsection .rodata\n"
@@ -38,6 +41,20 @@ __asm__(
 "	mov %r12, %rax\n	shr $7, %rax\n	xor %rax, %r12\n"
 "	mov %r12, %rax\n	shl $17, %rax\n	xor %rax, %r12\n"
 "	mov %r12, %rax\n	shr $32, %rax\n"
+".endm\n"
+/* Page rsi must hold version ecx: mix is in rax. To \\bad if not; clobbers rax, rdx, rdi, r11 */
+".macro pl_compare bad\n"
+"	mov %rsi, %rdi\n	shl $12, %rdi\n"
+"	movabs $" S(CONTENT) ", %r11\n"
+/* Zeros stay zeros under multiply and rotate: version 0 needs no loop of its own. */
+"	or $1, %rax\n	test %ecx, %ecx\n	jnz 1f\n	xor %eax, %eax\n"
+"1:	xor %edx, %edx\n"
+"2:	cmp %rax, (%rdi,%rdx)\n	jne \\bad\n"
+"	imul %r11, %rax\n	rol $23, %rax\n	add $8, %edx\n	cmp $4096, %edx\n	jb 2b\n"
+".endm\n"
+/* rax = one of this vCPU's pages, of the 32 bits in rax */
+".macro pl_page\n"
+"	imul 8(%r13), %rax\n	shr $32, %rax\n	add (%r13), %rax\n"
 ".endm\n"
 /* One 64-bit lane, in low quadword of xmm15, against r14 * constant at \\off */
 ".macro pl_lane off\n"
@@ -87,23 +104,40 @@ __asm__(
 "	inc %rsi\n	dec %r8d\n	jnz pl_give_up\n"
 "	mov %r11d, %eax\n	mov $" S(PORT_BALLOON) ", %edx\n	out %eax, %dx\n"
 
+/* Read pages in the order that was asked for. */
 "pl_pace:\n"
+"	mov 328(%r13), %r8\n	test %r8, %r8\n	jz pl_touched\n"
+"pl_touch:\n"
+"	cmpq $" S(TOUCH_SEQUENTIAL) ", 320(%r13)\n	je pl_next\n"
+"	pl_random\n"
+"	cmpq $" S(TOUCH_CHASE) ", 320(%r13)\n	jne pl_drawn\n"
+"	mov %rsp, %rdi\n	shl $12, %rdi\n	add (%rdi), %rax\n"
+"	movabs $" S(MIX_1) ", %rdx\n	imul %rdx, %rax\n	shr $32, %rax\n"
+"pl_drawn:\n"
+"	pl_page\n	mov %rax, %rsp\n	jmp pl_read\n"
+"pl_next:\n"
+"	inc %rsp\n	mov %rsp, %rax\n	sub (%r13), %rax\n	cmp 8(%r13), %rax\n	jb pl_read\n"
+"	mov (%r13), %rsp\n"
+"pl_read:\n"
+"	mov %rsp, %rsi\n	mov 16(%r13), %rdi\n	mov (%rdi,%rsi,4), %ecx\n"
+"	pl_mix\n	pl_compare pl_bad_read\n"
+"pl_read_ok:\n"
+"	dec %r8\n	jnz pl_touch\n	jmp pl_touched\n"
+"pl_bad_read:\n"
+"	mov $" S(PAYLOAD_E_PAGE) ", %eax\n	mov $" S(PORT_ERROR) ", %edx\n	out %eax, %dx\n"
+"	jmp pl_read_ok\n"
+
+"pl_touched:\n"
 "	mov $" S(PORT_PACE) ", %edx\n	in %dx, %eax\n	mov %eax, %r8d\n"
 "pl_write:\n"
 "	test %r8d, %r8d\n	jz pl_tick\n"
-"	pl_random\n"
-"	imul 8(%r13), %rax\n	shr $32, %rax\n	add (%r13), %rax\n	mov %rax, %rsi\n"
+"	pl_random\n	pl_page\n	mov %rax, %rsi\n"
 "	mov 16(%r13), %rdi\n	mov (%rdi,%rsi,4), %ecx\n"
 "	pl_mix\n	sub %rax, %r15\n"
-"	mov %rsi, %rdi\n	shl $12, %rdi\n"
-"	movabs $" S(CONTENT) ", %r11\n"
-/* Zeros stay zeros under multiply and rotate: version 0 needs no loop of its own. */
-"	or $1, %rax\n	test %ecx, %ecx\n	jnz 1f\n	xor %eax, %eax\n"
-"1:	xor %edx, %edx\n"
-"2:	cmp %rax, (%rdi,%rdx)\n	jne 3f\n"
-"	imul %r11, %rax\n	rol $23, %rax\n	add $8, %edx\n	cmp $4096, %edx\n	jb 2b\n"
+"	pl_compare pl_bad_write\n"
 "	jmp 4f\n"
-"3:	mov $" S(PAYLOAD_E_PAGE) ", %eax\n	mov $" S(PORT_ERROR) ", %edx\n	out %eax, %dx\n"
+"pl_bad_write:\n"
+"	mov $" S(PAYLOAD_E_PAGE) ", %eax\n	mov $" S(PORT_ERROR) ", %edx\n	out %eax, %dx\n"
 "4:	inc %ecx\n	pl_mix\n	add %rax, %r15\n"
 "	or $1, %rax\n	xor %edx, %edx\n"
 "5:	mov %rax, (%rdi,%rdx)\n"
@@ -123,6 +157,7 @@ __asm__(
 "6:	dec %r8d\n	jmp pl_write\n"
 ".globl payload_end\n"
 "payload_end:\n"
-".purgem pl_mix\n.purgem pl_random\n.purgem pl_lane\n.purgem pl_pair\n.purgem pl_gpr\n"
+".purgem pl_mix\n.purgem pl_random\n.purgem pl_compare\n.purgem pl_page\n"
+".purgem pl_lane\n.purgem pl_pair\n.purgem pl_gpr\n"
 ".popsection\n"
 );

@@ -23,6 +23,12 @@ extern const uint8_t payload_start[], payload_end[];
 #define PATTERN_R9 0xe7037ed1a0b428db
 #define PATTERN_R10 0x8ebc6af09c88c6e3
 
+/* The order in which pages are read and checked. Their numbers are in the assembly. */
+#define TOUCH_NONE 0
+#define TOUCH_RANDOM 1
+#define TOUCH_SEQUENTIAL 2
+#define TOUCH_CHASE 3           /* what a page holds says which is the next */
+
 /* Offsets are in payload.c's assembly, too. */
 struct payload_params {
 	uint64_t first, count;          /* 0, 8: pages of this vCPU */
@@ -34,6 +40,8 @@ struct payload_params {
 	uint64_t avx;                   /* 56: %ymm8..11 are part of the pattern */
 	uint64_t xmm[8][2];             /* 64: what each iteration adds */
 	uint64_t ymm[4][4];             /* 192 */
+	uint64_t touch;                 /* 320: TOUCH_* */
+	uint64_t touches;               /* 328: pages read a heartbeat; 0: none */
 };
 
 #endif

@@ -96,6 +96,26 @@ void vm_go(struct vm *vm)
 		vm_wait(vm, 0);
 }
 
+void vm_quit(struct vm *vm)
+{
+	unsigned int i;
+	DROVER_LOCK(&vm->lock);
+
+	vm->quit = true;
+	pthread_cond_broadcast(&vm->cond);
+	for (i = 0; i < VCPUS && i < vm->threads; i++)
+		pthread_kill(vm->vcpu[i].thread, SIGUSR1);
+}
+
+void vm_missing(struct vm *vm, bool missing)
+{
+	DROVER_LOCK(&vm->lock);
+
+	if (vm->missing != missing)
+		pthread_cond_broadcast(&vm->cond);
+	vm->missing = missing;
+}
+
 /* How many pages before the next heartbeat; sleeps until it is due. */
 static uint32_t pace(struct vcpu *v)
 {
@@ -133,7 +153,7 @@ static void payload_error(struct vcpu *v, uint32_t code)
 
 	ioctl(v->fd, KVM_GET_REGS, &r);
 	if (code == PAYLOAD_E_PAGE) {
-		check_fail(v->vm, "ram0", r.rsi, "vcpu %u found old content when it wrote",
+		check_fail(v->vm, "ram0", r.rsi, "vcpu %u found old content when it touched it",
 			   v->index);
 		return;
 	}

@@ -308,14 +308,9 @@ void vm_free(struct vm *vm)
 {
 	unsigned int i;
 
-	pthread_mutex_lock(&vm->lock);
-	vm->quit = true;
-	pthread_cond_broadcast(&vm->cond);
-	pthread_mutex_unlock(&vm->lock);
-	for (i = 0; i < VCPUS && i < vm->threads; i++) {
-		pthread_kill(vm->vcpu[i].thread, SIGUSR1);
+	vm_quit(vm);
+	for (i = 0; i < VCPUS && i < vm->threads; i++)
 		pthread_join(vm->vcpu[i].thread, NULL);
-	}
 	if (vm->threads > VCPUS)
 		pthread_join(vm->device, NULL);
 	if (vm->threads > VCPUS + 1)

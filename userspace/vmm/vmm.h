@@ -22,6 +22,7 @@ struct vmm_opts {
 	const char *agent, *heartbeat, *foreign, *share;
 	const char *region;             /* "": without a name; NULL: none */
 	uint64_t mem, dirty, seed, ring;
+	uint32_t touch;                 /* TOUCH_* */
 	bool incoming, balloon, log;
 };
 
@@ -49,10 +50,12 @@ struct vcpu {
 
 /*
  * Who stops whom: @stop parks vCPUs and device thread wherever they are (PAUSE); @soft
- * parks them between two pages, so that the checker sees no half-written one.
+ * parks them between two pages, so that the checker sees no half-written one. @missing:
+ * pages have not arrived (postcopy), the checker waits and the balloon punches nothing.
  */
 struct vm {
 	struct vmm_opts opts;
+	struct drover_agent *agent;     /* the main thread's */
 	int kvm_fd, fd, notify_fd;
 	struct slot slot[SLOTS];
 	struct vcpu vcpu[VCPUS];
@@ -64,7 +67,7 @@ struct vm {
 	pthread_mutex_t log_lock;       /* dirty rings; taken before @lock, never after */
 	pthread_mutex_t lock;           /* all below */
 	pthread_cond_t cond;
-	bool stop, soft, quit, checking, migrated, foreign_done;
+	bool stop, soft, quit, checking, migrated, foreign_done, missing;
 	unsigned int parked, soft_parked, throttle;
 	struct device_state dev;
 	struct verdict_state v;
@@ -93,6 +96,9 @@ int vm_set_slots(struct vm *vm, uint32_t flags);
 int vm_start_threads(struct vm *vm, struct drover_text *why);
 void vm_stop(struct vm *vm);
 void vm_go(struct vm *vm);
+/* All threads are to end; vm_free() waits for them. */
+void vm_quit(struct vm *vm);
+void vm_missing(struct vm *vm, bool missing);
 /* Wait, under @lock, until @deadline (0: none) or a broadcast. */
 void vm_wait(struct vm *vm, uint64_t deadline);
 /* Where a thread lets vm_stop() in; @v: the caller's vCPU or NULL. False: end */

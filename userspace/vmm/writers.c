@@ -53,15 +53,27 @@ void *device_thread(void *arg)
 	return NULL;
 }
 
-/* The guest gave up a chunk: its memory goes back to the host, reads are zero again. */
+/*
+ * The guest gave up a chunk: its memory goes back to the host, reads are zero again. Not
+ * while pages are missing: one of these would arrive later, with what it held before.
+ */
 void balloon(struct vm *vm, uint32_t page)
 {
 	const struct slot *s = &vm->slot[0];
 	uint64_t at = page * 4096ull;
+	bool missing;
 	int r;
+
+	pthread_mutex_lock(&vm->lock);
+	missing = vm->missing;
+	pthread_mutex_unlock(&vm->lock);
 
 	if (page >= vm_pages(vm) || BALLOON_PAGES > vm_pages(vm) - page) {
 		check_fail(vm, NULL, 0, "balloon: page %u is not in RAM", page);
+		return;
+	}
+	if (missing) {
+		memset(s->host + at, 0, BALLOON_PAGES * 4096);
 		return;
 	}
 	r = drover_ramfile_punch(s->fd, s->off + at, BALLOON_PAGES * 4096, s->host + at);
