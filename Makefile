@@ -70,7 +70,7 @@ upto_ = $(if $(2),$(firstword $(2)) $(if $(filter $(1),$(firstword $(2))),,$(cal
 
 UNIT_SRCS := $(wildcard tests/unit/*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRCS))
-PEERS := $(B)/tests/peer/droverd-minor $(B)/tests/peer/droverd-major
+PEERS := $(B)/tests/peer/droverd-minor $(B)/tests/peer/droverd-major $(B)/tests/peer/droverd-crash
 DOC_GENS := $(patsubst tests/docs/%.c,$(B)/tests/docs/%,$(wildcard tests/docs/gen-*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 SCRIPT_TESTS := $(sort $(wildcard tests/lint/*.t tests/qmp/*.t tests/e2e/*.t))
@@ -177,6 +177,14 @@ $(B)/tests/peer/droverd-%: $(AGED) $(call objs,daemon) $(call archives,$(LIBRARY
 	$(Q)$(CC) $(ALL_CFLAGS) $(AGE_$*) $(ALL_LDFLAGS) -o $@ $(AGED) $(call objs,daemon) \
 		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS) $(LIBS_daemon)
 
+# droverd that dies between two steps (base/crash.h).
+CRASHING := $(shell grep -l 'base/crash.h' userspace/*/*.c)
+$(B)/tests/peer/droverd-crash: $(CRASHING) tests/lib/crash.c $(call objs,daemon) $(call archives,$(LIBRARY_LAYERS))
+	$(call say,PEER,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DDROVER_CRASH_POINTS $(ALL_LDFLAGS) -o $@ $(CRASHING) tests/lib/crash.c \
+		$(call objs,daemon) $(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS) $(LIBS_daemon)
+
 $(B)/tests/docs/%: tests/docs/%.c $(call archives,$(LIBRARY_LAYERS))
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
@@ -277,12 +285,22 @@ soak-kill: ## N kills of a daemon at a random moment (N=100): nobody is lost
 soak-kill: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/kill.py
 
-.PHONY: bench bench-downtime
+.PHONY: bench bench-downtime bench-postcopy
 bench: ## ratios against iperf3 and QEMU, and bench-downtime, into Documentation/performance.rst
 bench: deps-bench
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) python3 tests/bench/bench.py
 	$(Q)$(MAKE) bench-downtime
+	$(Q)$(MAKE) bench-postcopy
+# Who measures waits for pages: a VMM over libdrover alone.
+$(B)/bench/%: tests/bench/%.c $(B)/libdrover.a
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(B)/libdrover.a $(ALL_LIBS)
+bench-postcopy: ## waits for missing pages, against a ping-pong and QEMU, and the push
+bench-postcopy: deps-bench
+	$(Q)$(MAKE) programs $(B)/bench/touch
+	$(Q)B=$(B) python3 tests/bench/postcopy.py
 bench-downtime: N = 50
 bench-downtime: ## how good the expected downtime is, over N=50 migrations drawn from SEED=1
 bench-downtime: programs

@@ -36,7 +36,7 @@ static bool handler_here(const struct drover_fault_source *src, const char *name
 static void have_postcopy(struct drover_guest *g, bool source, struct drover_have *ret)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_fault_source src;
+	struct drover_fault_source src = { .adopt = false };
 
 	if (!g->ops->fault_source)
 		return;

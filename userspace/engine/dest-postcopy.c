@@ -17,6 +17,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "engine/dest.h"
@@ -165,6 +166,7 @@ static int arm_session(struct session *x, struct drover_error *e)
 		r = pc_arm(x->pc, false, e);
 	if (r < 0)
 		return drover_err_prefix(e, "postcopy: "), r;
+	drover_crash_point("armed");
 	x->pc->armed = true;
 	pc_online(x->pc, x);
 	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
@@ -253,9 +255,11 @@ static int land(struct landing *a, struct drover_error *e)
 
 	if (!a->niov)
 		return 0;
+	drover_crash_point("claimed");
 	r = drover_link_payload(a->link, a->iov, a->niov, a->bytes, e);
 	if (r < 0)
 		return r;
+	drover_crash_point("received");
 	for (i = 0; i < a->nruns && pc->ledger->digest[a->block]; i++) {
 		const uint8_t *host = pc->ops->host(pc->state, a->block);
 
@@ -263,10 +267,12 @@ static int land(struct landing *a, struct drover_error *e)
 			pc->ledger->digest[a->block][k] =
 				drover_page_digest(host + drover_page_off(k));
 	}
+	drover_crash_point("digested");
 	if (a->nruns) {
 		r = pc->ops->publish(pc->state, a->run, a->nruns, false, e);
 		if (r < 0)
 			return r;
+		drover_crash_point("published");
 		arrived(a->x, a->run, a->nruns);
 	}
 	a->niov = a->nruns = 0;
@@ -423,6 +429,7 @@ int pc_all_here(struct postcopy *pc, struct drover_error *e)
 		pc->ops->stop(pc->state, true);
 	pc->state = NULL;
 	atomic_store(&pc->here, true);
+	drover_crash_point("all-here");
 	pthread_mutex_lock(&pc->d->guest);
 	r = g->ops->ledger_put(g, -1, e);
 	if (g->ops->resumed)

@@ -59,6 +59,8 @@ static void tick(struct session *x)
 	DROVER_STAT(m, normal, raw);
 	DROVER_STAT(m, normal_bytes, raw * DROVER_PAGE_SIZE);
 	DROVER_STAT(m, duplicate, zero);
+	if (x->pc && x->pc->armed)
+		DROVER_STAT(m, remaining, atomic_load(&x->pc->missing) * DROVER_PAGE_SIZE);
 	DROVER_STAT(m, total_time, (drover_now_ns() - m->started_ns) / DROVER_NS_PER_MS);
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "engine/dest.h"
 
 #define PIECE_MAX (4u << 20)
@@ -230,7 +231,9 @@ int session_commit(struct session *x, size_t len, struct drover_error *e)
 	r = own(x, e);
 	if (r < 0)
 		return r;
+	drover_crash_point("owned");
 	arrived(x);
+	drover_crash_point("resumed");
 	n = drover_token_encode(&t, body, sizeof(body));
 	drover_link_send(x->main, DROVER_MSG_COMMIT_ACK, body, (size_t)n, NULL, 0, 0, NULL);
 	if (x->pc && x->pc->armed) {

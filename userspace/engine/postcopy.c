@@ -11,6 +11,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/digest.h"
 #include "base/parallel.h"
 #include "channel/channel.h"
@@ -230,8 +231,10 @@ static int serve(struct drover_source *s, struct drover_error *e)
 		r = source_why(s, &error, e);
 	if (r >= 0)
 		r = end_round(s, e);
+	drover_crash_point("all-sent");
 	if (r >= 0)
 		r = prove(s, e);
+	drover_crash_point("proved");
 	if (r >= 0)
 		released(s);
 	return r;

@@ -270,9 +270,13 @@ static void run(struct drover_source *s, struct drover_error *e)
 		source_tick(s);
 	if (r == 1) {
 		part(s, 0, NULL);
-		stop_tracking(s);
-		if (!source_settle(s, s->paused) || !s->postcopy)
+		/* In postcopy the tracker's map of the data is wanted still. */
+		if (!s->postcopy)
+			stop_tracking(s);
+		if (!source_settle(s, s->paused) || !s->postcopy) {
+			stop_tracking(s);
 			return;
+		}
 	}
 	if (s->postcopy && source_postcopy(s, r == 1, e) < 0)
 		return;

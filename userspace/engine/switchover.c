@@ -17,6 +17,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -293,7 +294,9 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	r = set_record(s, DROVER_OWNER_IN_DOUBT, e);
 	if (r < 0)
 		return r;
+	drover_crash_point("in-doubt");
 	r = send_token(s, DROVER_MSG_COMMIT, &ce);
+	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
 	if (r < 0) {
@@ -302,6 +305,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 		return 1;
 	}
 	account_downtime(s);
+	drover_crash_point("commit-acked");
 	r = set_record(s, DROVER_OWNER_RELEASED, &ce);
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);

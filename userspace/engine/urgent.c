@@ -12,6 +12,7 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/ramfile.h"
 #include "base/thread.h"
 #include "channel/channel.h"
@@ -40,6 +41,7 @@ int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 	if (!drover_bit_test_and_clear_atomic(s->dirty[q.block], q.page))
 		return 0;
 	atomic_fetch_sub(&s->left, 1);
+	drover_crash_point("request");
 	r = sender_page(s, l, q.block, q.page, e);
 	senders_near(s, q.block, q.page);
 	return r;

@@ -27,6 +27,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/err.h"
 #include "base/ramfile.h"
 #include "dev/uffd.h"
@@ -411,6 +412,7 @@ static int publish_run(struct uffd_fault *s, const struct drover_fault_run *run,
 		return answer(s, run->block, run->page, e);
 	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	drover_crash_point("arrived");
 	return map_run(s, run->block, run->page, run->npages, e);
 }
 

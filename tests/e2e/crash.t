@@ -1,0 +1,136 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A droverd dies between any two steps of postcopy; the next one goes on, and nothing is lost.
+
+The daemon is tests/peer/droverd-crash, which kills itself at a named place (base/crash.h): each
+step of the order in which a page is placed, and each step of the handover. The VMMs live on.
+Skipped where /dev/kvm is missing or refuses.
+"""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from drover import BUILD, DEADLINE, DROVERD, Tap, listen, no_kvm, skip_all, start  # noqa: E402
+
+tap = Tap()
+CRASH = os.path.join(BUILD, "tests", "peer", "droverd-crash")
+MEM = ["--mem", "64M", "--dirty", "20M"]
+CONFIG = {"postcopy-ram": True, "postcopy-from-start": True, "multifd": True,
+          "max-postcopy-bandwidth": 30 << 20}
+PREEMPT = {**CONFIG, "postcopy-preempt": True}
+# While a page is placed, and which time it is
+PLACING = [(p, n) for p in ("claimed", "received", "digested", "arrived", "published")
+           for n in (1, 40)]
+# Steps of the handover that the destination can die in, and of the end
+DEST = [("owned", 1), ("resumed", 1), ("all-here", 1)]
+SOURCE = [("request", 1), ("request", 30), ("all-sent", 1), ("proved", 1), ("commit-sent", 1),
+          ("commit-acked", 1)]
+
+
+def pair(world, victim, point, n):
+    va, vb = world.vmm("vm-a", *MEM), world.vmm("vm-b", *MEM, "--incoming")
+    env = dict(os.environ, DROVER_CRASH=f"{point}:{n}")
+    ends = []
+    for name, vmm in (("a", va), ("b", vb)):
+        ends.append(world.daemon(name, "agent:" + vmm.agent, env=env, program=CRASH)
+                    if name == victim else world.daemon(name, "agent:" + vmm.agent))
+    return (va, vb, *ends)
+
+
+def died(d):
+    return d.wait(DEADLINE) is not None
+
+
+def replace(d):
+    """What an operator, or systemd, does: start it again."""
+    d.argv[0] = DROVERD
+    d.popen.pop("env", None)
+    d.restart()
+
+
+def go_on(a, b, uri, within=DEADLINE):
+    """migrate resume=true until both are completed."""
+    end = time.monotonic() + within
+    said = None
+    while time.monotonic() < end:
+        x, y = a.info(), b.info()
+        if y.get("status") == "completed" and x.get("status") == "completed":
+            return x, y
+        if y.get("status") == "failed" and not_committed(a, b):
+            break
+        if x.get("status") in (None, "none", "postcopy-paused", "completed"):
+            said = a.qmp.call("migrate", uri=uri, resume=True)
+        time.sleep(0.1)
+    return {"said": said, **a.info()}, b.info()
+
+
+def not_committed(a, b):
+    """The destination saw the connection break before it read COMMIT: it never owned the guest."""
+    return a.info().get("status") == b.info().get("status") == "failed" and a.running() and \
+        not b.running()
+
+
+def whole(name, x, y, b):
+    tap.ok(x.get("status") == "completed" and y.get("status") == "completed", f"{name}: completed",
+           f"{x}\n{y}")
+    tap.ok(y.get("drover", {}).get("digest") == "equal", f"{name}: every page is as it was",
+           y.get("drover"))
+    check = b.verdict()
+    tap.ok(check.get("verdict") == "passed", f"{name}: the guest's own check", check)
+
+
+def dest(point, n, config):
+    def part(world):
+        name = f"destination dies at {point}:{n}, preempt {'on' if config is PREEMPT else 'off'}"
+        _, _, a, b = pair(world, "b", point, n)
+        uri = listen(b)
+        start(a, uri, config)
+        tap.ok(died(b), f"{name}: it dies", b.text())
+        replace(b)
+        whole(name, *go_on(a, b, uri), b)
+    return part
+
+
+def source(point, n, config):
+    def part(world):
+        name = f"source dies at {point}:{n}, preempt {'on' if config is PREEMPT else 'off'}"
+        _, _, a, b = pair(world, "a", point, n)
+        uri = listen(b)
+        start(a, uri, config)
+        tap.ok(died(a), f"{name}: it dies", a.text())
+        replace(a)
+        x, y = go_on(a, b, uri)
+        if point == "commit-sent" and not_committed(a, b):
+            tap.ok(True, f"{name}: before COMMIT was read, so the guest runs on at the source")
+        else:
+            whole(name, x, y, b)
+    return part
+
+
+def before_commit(victim, point):
+    """Then it is as if nothing had been: the guest runs on at the source."""
+    def part(world):
+        name = f"{'source' if victim == 'a' else 'destination'} dies at {point}"
+        va, _, a, b = pair(world, victim, point, 1)
+        start(a, listen(b), CONFIG)
+        d = a if victim == "a" else b
+        tap.ok(died(d), f"{name}: it dies", d.text())
+        replace(d)
+        tap.ok(a.until_runs(), f"{name}: the guest runs on at the source", a.info())
+        beats = len(va.beats())
+        end = time.monotonic() + DEADLINE
+        while len(va.beats()) <= beats and time.monotonic() < end:
+            time.sleep(0.02)
+        tap.ok(len(va.beats()) > beats and not b.running(), f"{name}: there and nowhere else")
+    return part
+
+
+if no_kvm():
+    skip_all(no_kvm())
+parts = [dest(*p, c) for p in PLACING for c in (CONFIG, PREEMPT)]
+parts += [dest(*p, PREEMPT) for p in DEST] + [source(*p, PREEMPT) for p in SOURCE]
+parts += [before_commit("b", "armed"), before_commit("a", "in-doubt")]
+for i, p in enumerate(parts):
+    p.__name__ = f"part {i}"
+tap.run(*parts)
