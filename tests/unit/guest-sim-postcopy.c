@@ -89,7 +89,7 @@ static int bring(struct drover_sim *from, struct drover_sim *to, struct drover_l
 	return uffd->publish(h, &run, 1, zero, NULL);
 }
 
-/* Faults first, the rest from the front; how many were waited for. */
+/* When the guest waits: faults first, the rest from the front. How many were waited for. */
 static unsigned int bring_all(struct drover_sim *from, struct drover_sim *to,
 			      struct drover_ledger *l, void *h)
 {
@@ -103,7 +103,7 @@ static unsigned int bring_all(struct drover_sim *from, struct drover_sim *to,
 		struct pollfd p = { .events = POLLIN };
 
 		uffd->fds(h, &p.fd, 1);
-		poll(&p, 1, page % 64 ? 0 : 1);
+		poll(&p, 1, !page ? 5000 : page % 64 ? 0 : 1);
 		n = uffd->next(h, f, 8, &e);
 		for (i = 0; i < n; i++, faults++)
 			if (bring(from, to, l, h, f[i].page) < 0)

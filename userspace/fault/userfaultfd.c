@@ -385,16 +385,20 @@ static int drop(const struct uffd_fault *s, const struct drover_fault_run *run,
 static int publish_zero(struct uffd_fault *s, const struct drover_fault_run *run,
 			struct drover_error *e)
 {
-	uint64_t page, end = run->page + run->npages;
+	uint64_t page, end = run->page + run->npages, word = 0;
 	int r = drop(s, run, e);
 
 	if (r < 0)
 		return r;
 	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (page = run->page; r >= 0 && page < end; page++)
-		if (bit(s->asked[run->block], page))
+	for (page = run->page; r >= 0 && page < end; page++) {
+		/* Read by an exchange: who sets a bit after it sees the received bit. */
+		if (page == run->page || page % 64 == 0)
+			word = __atomic_fetch_or(&s->asked[run->block][page / 64], 0,
+						 __ATOMIC_ACQ_REL);
+		if (word >> page % 64 & 1)
 			r = map_run(s, run->block, page, 1, e);
+	}
 	if (r < 0)
 		return r;
 	/* Who was not told yet asks again, and is answered then. */
@@ -411,7 +415,6 @@ static int publish_run(struct uffd_fault *s, const struct drover_fault_run *run,
 	if (again)
 		return answer(s, run->block, run->page, e);
 	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	drover_crash_point("arrived");
 	return map_run(s, run->block, run->page, run->npages, e);
 }

@@ -310,11 +310,14 @@ int drover_ledger_bind(struct drover_ledger *l, const uint8_t *token, const char
 	memset(l->config, 0, sizeof(l->config));
 	memcpy(l->config, config, len);
 	memcpy(l->token, token, sizeof(l->token));
-	/* Killed in between, there is no session: a new attempt begins anew. */
+	/*
+	 * Killed in between, there is no session: a new attempt begins anew. Who looks later
+	 * sees what this process has stored, so the order of the instructions is enough.
+	 */
 	memset(h->token, 0, sizeof(h->token));
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	memcpy(h->config, l->config, sizeof(h->config));
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	memcpy(h->token, token, sizeof(h->token));
 	return 0;
 }
