@@ -277,13 +277,16 @@ record-qmp: ## QEMU's answers to tests/qmp/corpus/sends.jsonl, recorded anew
 record-qmp: deps-bench
 	$(Q)python3 tests/qmp/record.py
 
-.PHONY: soak-migrate soak-kill
+.PHONY: soak-migrate soak-kill soak-postcopy
 soak-migrate: ## N migrations back and forth (N=200): nothing leaks
 soak-migrate: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/migrate.py
 soak-kill: ## N kills of a daemon at a random moment (N=100): nobody is lost
 soak-kill: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/kill.py
+soak-postcopy: ## N postcopies with faults at random moments (N=200): nobody is lost
+soak-postcopy: programs
+	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/postcopy.py
 
 .PHONY: bench bench-downtime bench-postcopy
 bench: ## ratios against iperf3 and QEMU, and bench-downtime, into Documentation/performance.rst
