@@ -97,19 +97,34 @@ def several(a):
     tap.ok(good(two.call("query-status")), "a client that goes away does not matter")
 
 
+def peak_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+
+
 def slow(a):
-    """Sends and never reads."""
+    """Sends and does not read: it waits, with what it has sent; nobody else does."""
     deaf, other = a.client(), a.client()
-    deaf.sock.settimeout(5)
-    dropped = False
+    before = peak_kb(a.process.pid)
+    one = b'{"execute": "query-migrate-config"}'
+    data, sent = one * 40000, 0
+    deaf.sock.settimeout(1)
     try:
-        for _ in range(4000):
-            deaf.raw('{"execute": "query-migrate-config"}' * 20)
-    except OSError:
-        dropped = True
-    tap.ok(dropped, "a client that never reads is dropped")
+        while sent < len(data):
+            sent += deaf.sock.send(data[sent:sent + 65536])
+    except socket.timeout:
+        pass
+    tap.ok(sent < len(data), "who does not read can't go on sending", sent)
     t = time.monotonic()
-    tap.ok(good(other.call("query-status")) and time.monotonic() - t < 1, "others don't notice")
+    tap.ok(good(other.call("query-status")) and time.monotonic() - t < 2, "others don't notice")
+    grown = peak_kb(a.process.pid) - before
+    tap.ok(grown < 4096, "what waits for it is bounded", f"{grown} kB")
+    deaf.sock.settimeout(20)
+    answers = sum("return" in deaf.answer() for _ in range(sent // len(one)))
+    tap.ok(answers == sent // len(one), "when it reads it gets every answer", answers)
+    deaf.raw(data[sent:sent - sent % len(one) + len(one)] if sent % len(one) else b"")
+    tap.ok(sent % len(one) == 0 or "return" in deaf.answer(), "and half a request can be ended")
+    tap.ok(good(deaf.call("query-status")), "and it is served on")
 
 
 def huge(a):
@@ -141,11 +156,6 @@ def limits(a):
         tap.ok(good(c.call("query-status")), "the next works")
     c.raw('{"execute": "query-status", "id": [' + "0," * 200000 + "0]}" + STATUS)
     tap.ok("error" in c.answer() and good(c.answer()), "too many values: the same")
-
-
-def peak_kb(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
 
 
 def pump(sock, data):

@@ -203,6 +203,18 @@ static void test_requests(struct test *t)
 	turn(t);
 }
 
+static void big_event(struct test *t)
+{
+	struct json_object *data = json_object_new_object();
+	char text[1024];
+
+	memset(text, 'e', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	json_object_object_add(data, "text", json_object_new_string(text));
+	qmp_server_event(&t->server, "THING", data, 0);
+	json_object_put(data);
+}
+
 static void test_limits(struct test *t)
 {
 	char buf[8192];
@@ -218,12 +230,17 @@ static void test_limits(struct test *t)
 			turn(t);
 	}
 	turn(t);
-	tap_ok(t->server.nsessions == 1, "a client that does not read is dropped");
+	tap_ok(t->server.nsessions == 2, "a client that does not read is not served on");
 	talk(t, good, "{\"execute\":\"echo\",\"arguments\":{\"text\":\"here\"}}", buf, sizeof(buf));
 	tap_ok(strstr(buf, "here") != NULL, "the other one is served");
-	close(slow);
 	close(good);
 	turn(t);
+	for (i = 0; i < 8192 && t->server.nsessions == 1; i++)
+		big_event(t);
+	turn(t);
+	tap_ok(i > 1024 && i < 8192 && !t->server.nsessions,
+	       "and dropped when it lets 4 MiB of events wait");
+	close(slow);
 }
 
 /* More than a message may be, without an end, then a good one. */

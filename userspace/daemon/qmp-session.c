@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * One client of the control socket: bytes in, requests out; answers and events in,
- * bytes out. What a client can make us hold is bounded in both directions; one that
- * does not read is dropped, it never slows the daemon down.
+ * bytes out. What a client can make us hold is bounded in both directions, and so is what
+ * one turn of the loop does for it: whoever sends faster than it reads, or garbage without
+ * end, waits for itself. One that does not read what others cause (events) is dropped.
  *
  * A session that ends is only marked: the list may be in the middle of a walk, and
  * the session itself further up the stack. qmp_server_leave() frees the marked ones.
@@ -23,14 +24,21 @@
 #include "base/log.h"
 #include "daemon/qmp.h"
 
-#define READ_CHUNK 65536
+#define READ_CHUNK 16384
+/* Answers of one turn, and bytes of them that may wait before more requests are looked at. */
+#define TURN_ANSWERS 8
+#define ANSWERS_WAITING 65536
 /* Descriptors of one message; the kernel closes what is more. */
 #define FDS_PASSED_MAX 16
 
 /**
  * struct qmp_session - one client
  * @passed: descriptor that came last by SCM_RIGHTS and nobody has asked for
+ * @rx: bytes read and not yet looked at: @rx_len of them from @rx_off on; no more are read
+ *	before they are used up
  * @out: bytes not yet taken by the client: @out_len of them from @out_off on
+ * @answered: answers of this turn; they are sent together at its end
+ * @in_turn: its requests are being looked at
  * @negotiated: qmp_capabilities came: command mode
  * @oob: ... and enabled exec-oob
  * @eof: the client sends no more; closed when @out is empty
@@ -42,9 +50,12 @@ struct qmp_session {
 	int fd, passed;
 	struct loop_source src;
 	struct drover_json_stream *in;
+	char rx[READ_CHUNK];
+	size_t rx_off, rx_len;
 	char *out;
 	size_t out_off, out_len, out_size;
-	bool negotiated, oob, eof, dead;
+	unsigned int answered;
+	bool negotiated, oob, eof, dead, in_turn;
 };
 
 bool qmp_session_negotiated(const struct qmp_session *c)
@@ -106,9 +117,12 @@ void qmp_session_reap(struct qmp_server *s)
 	}
 }
 
+/* The next turn of what was read already comes when the socket can take its answers. */
 static uint32_t wanted_events(const struct qmp_session *c)
 {
-	return (c->eof ? 0 : EPOLLIN) | (c->out_len ? EPOLLOUT : 0);
+	bool full = c->rx_len || c->out_len > ANSWERS_WAITING;
+
+	return (c->eof || full ? 0 : EPOLLIN) | (c->out_len || c->rx_len ? EPOLLOUT : 0);
 }
 
 /* Send what the socket takes now. */
@@ -131,7 +145,7 @@ static void push_out(struct qmp_session *c)
 	}
 	if (!c->out_len)
 		c->out_off = 0;
-	if (c->eof && !c->out_len)
+	if (c->eof && !c->out_len && !c->rx_len)
 		qmp_session_kill(c);
 	else
 		loop_modify(&c->src, wanted_events(c));
@@ -178,16 +192,24 @@ void qmp_session_send(struct qmp_session *c, struct json_object *o)
 	memcpy(c->out + c->out_len, text, len);
 	memcpy(c->out + c->out_len + len, "\r\n", 2);
 	c->out_len += len + 2;
-	push_out(c);
+	c->answered++;
+	if (!c->in_turn)
+		push_out(c);
 }
 
-static void feed(struct qmp_session *c, const char *data, size_t len)
+static void turn(struct qmp_session *c)
 {
-	while (len && !c->dead) {
+	c->in_turn = true;
+	c->answered = 0;
+	while (c->rx_len && !c->dead && c->answered < TURN_ANSWERS &&
+	       c->out_len <= ANSWERS_WAITING) {
 		struct drover_error e = DROVER_ERROR_INIT;
+		const char *data = c->rx + c->rx_off;
 		struct json_object *o = NULL;
-		int r = drover_json_stream_feed(c->in, &data, &len, &o, &e);
+		size_t before = c->rx_len;
+		int r = drover_json_stream_feed(c->in, &data, &c->rx_len, &o, &e);
 
+		c->rx_off += before - c->rx_len;
 		if (r == DROVER_JSON_E_VALUE)
 			qmp_dispatch(c, o);
 		else if (r < 0)
@@ -195,6 +217,9 @@ static void feed(struct qmp_session *c, const char *data, size_t len)
 		if (r == DROVER_JSON_E_VALUE)
 			json_object_put(o);
 	}
+	c->in_turn = false;
+	if (!c->dead)
+		push_out(c);
 }
 
 int qmp_session_take_fd(struct qmp_session *c)
@@ -247,8 +272,7 @@ static ssize_t receive(struct qmp_session *c, void *buf, size_t len)
 
 static void take_in(struct qmp_session *c)
 {
-	char buf[READ_CHUNK];
-	ssize_t n = receive(c, buf, sizeof(buf));
+	ssize_t n = receive(c, c->rx, sizeof(c->rx));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -257,7 +281,8 @@ static void take_in(struct qmp_session *c)
 		return;
 	}
 	if (n > 0) {
-		feed(c, buf, (size_t)n);
+		c->rx_off = 0;
+		c->rx_len = (size_t)n;
 		return;
 	}
 	/* `echo ... | socat` half-closes and still reads its answers. */
@@ -271,12 +296,14 @@ static void session_ready(void *opaque, uint32_t events)
 	struct qmp_server *s = c->server;
 
 	qmp_server_enter(s);
-	if (events & (EPOLLIN | EPOLLERR) || (events & EPOLLHUP && !c->eof))
+	if (!c->rx_len && (events & (EPOLLIN | EPOLLERR) || (events & EPOLLHUP && !c->eof)))
 		take_in(c);
-	else if (events & EPOLLHUP)
+	else if (events & EPOLLHUP && !c->rx_len)
 		qmp_session_kill(c);
-	if (!c->dead && events & EPOLLOUT)
+	if (!c->dead && c->out_len)
 		push_out(c);
+	if (!c->dead && c->rx_len)
+		turn(c);
 	qmp_server_leave(s);
 }
 
