@@ -288,13 +288,12 @@ soak-postcopy: ## N postcopies with faults at random moments (N=200): nobody is 
 soak-postcopy: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/soak/postcopy.py
 
-.PHONY: bench bench-downtime bench-postcopy
-bench: ## ratios against iperf3 and QEMU, and bench-downtime, into Documentation/performance.rst
+.PHONY: bench bench-downtime bench-postcopy bench-qmp
+bench: ## ratios against iperf3 and QEMU, and the three below, into Documentation/performance.rst
 bench: deps-bench
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) python3 tests/bench/bench.py
-	$(Q)$(MAKE) bench-downtime
-	$(Q)$(MAKE) bench-postcopy
+	$(Q)$(MAKE) bench-downtime bench-postcopy bench-qmp
 # Who measures waits for pages: a VMM over libdrover alone.
 $(B)/bench/%: tests/bench/%.c $(B)/libdrover.a
 	$(call say,BENCH,$@)
@@ -308,6 +307,10 @@ bench-downtime: N = 50
 bench-downtime: ## how good the expected downtime is, over N=50 migrations drawn from SEED=1
 bench-downtime: programs
 	$(Q)B=$(B) N=$(N) SEED=$(SEED) python3 tests/bench/downtime.py
+bench-qmp: ## what a hostile client of the control socket costs others, and QEMU's
+bench-qmp: deps-bench
+	$(Q)$(MAKE) programs
+	$(Q)B=$(B) python3 tests/bench/qmp.py
 
 .PHONY: fuzz fuzz-run
 fuzz: ## each libFuzzer target for FUZZ_TIME=60 seconds
