@@ -143,7 +143,8 @@ int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drove
 		return r;
 	x->pc = d->pc;
 	x->verify = d->m->config.verify != DROVER_VERIFY_NONE;
-	x->committed = x->loaded = x->state_done = x->have_run = x->have_guest = true;
+	x->committed = x->loaded = x->have_run = x->have_guest = true;
+	atomic_store(&x->state_done, true);
 	x->final_ns = drover_now_ns();
 	no = json_object_new_array();
 	hello_match_blocks(x, h, no);

@@ -205,6 +205,15 @@ static int wait_limit(struct sender *x, uint64_t bytes)
 	return r;
 }
 
+/* Wait until what was sent, or is about to be, is within the limit. */
+static int pay(struct sender *x)
+{
+	uint64_t bytes = x->owed;
+
+	x->owed = 0;
+	return bytes ? wait_limit(x, bytes) : 0;
+}
+
 static int send_frame(struct sender *x, unsigned int block, struct build *b, bool plain,
 		      struct drover_error *e)
 {
@@ -229,7 +238,8 @@ static int send_frame(struct sender *x, unsigned int block, struct build *b, boo
 	if (n < 0)
 		return drover_err(e, n, "channel %s: PAGES of %u runs: %s",
 				  drover_channel_name(ch), b->nruns, drover_strerror(n));
-	r = wait_limit(x, b->payload + DROVER_FRAME_LEN + (uint64_t)n);
+	x->owed += b->payload + DROVER_FRAME_LEN + (uint64_t)n;
+	r = s->postcopy ? 0 : pay(x);
 	if (r < 0)
 		return drover_err(e, r, "channel %s: %s", drover_channel_name(ch),
 				  drover_strerror(r));
@@ -253,14 +263,25 @@ static int send_round(struct sender *x, uint32_t round, bool final, struct drove
 		.flags = final ? DROVER_ROUND_FINAL : 0,
 	};
 	bool plain = final || !x->s->zero_copy;
+	unsigned int i;
 	struct build b;
 	struct unit u;
+	uint64_t bits;
 	uint8_t body[16];
 	int n, r;
 
-	while (work_take(x->s, &u)) {
-		uint64_t bits = u.w[0].dirty;
-		unsigned int i = 0;
+	for (;;) {
+		/*
+		 * What is taken here nobody else sends. In postcopy somebody may wait for it,
+		 * so it is not held back by the limit: the debt is paid before the next.
+		 */
+		if (x->s->postcopy && pay(x) < 0)
+			return drover_err(e, -ECANCELED, "channel %s: cancelled",
+					  drover_channel_name(x->link->ch));
+		if (!work_take(x->s, &u))
+			break;
+		bits = u.w[0].dirty;
+		i = 0;
 
 		while (i < u.n) {
 			scan_unit(x->s, &u, &i, &bits, &b);

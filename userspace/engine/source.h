@@ -43,6 +43,7 @@ struct sender_slot {
 /**
  * struct sender - one channel that carries pages, and its thread
  * @link: borrowed from the source
+ * @owed: bytes not yet taken from the limit
  * @waiting: it sleeps in the rate limit, which counts as progress
  */
 struct sender {
@@ -52,6 +53,7 @@ struct sender {
 	unsigned int next_slot;
 	pthread_t thread;
 	bool started;
+	uint64_t owed;
 	atomic_bool waiting;
 };
 
