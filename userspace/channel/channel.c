@@ -224,6 +224,11 @@ void drover_channel_set_stall(struct drover_channel *ch, uint32_t stall_ms)
 	atomic_store_explicit(&ch->stall_ms, stall_ms, memory_order_relaxed);
 }
 
+void drover_channel_set_direct(struct drover_channel *ch)
+{
+	ch->direct = ch->kind == CHANNEL_SOCKET;
+}
+
 void drover_channel_set_cancel(struct drover_channel *ch, struct drover_cancel *c)
 {
 	atomic_store(&ch->bell, c);

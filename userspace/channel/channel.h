@@ -137,6 +137,14 @@ int drover_channel_finish(struct drover_channel *ch, struct drover_error *e);
  */
 int drover_channel_sync(struct drover_channel *ch, struct drover_error *e);
 
+/**
+ * drover_channel_set_direct() - plain system calls from here on, not the ring
+ *
+ * For short messages somebody waits for: a wake-up less on either side. Neither bell nor stall
+ * is looked at; drover_channel_shutdown() is what wakes it. Nothing changes where the
+ * transport is no socket.
+ */
+void drover_channel_set_direct(struct drover_channel *ch);
 void drover_channel_set_stall(struct drover_channel *ch, uint32_t stall_ms);
 void drover_channel_set_name(struct drover_channel *ch, const char *name); /* for messages */
 const char *drover_channel_name(const struct drover_channel *ch);

@@ -64,6 +64,7 @@ struct drover_channel {
 	int rfd, wfd;
 	bool one_way;
 	bool loopback;
+	bool direct;            /* no ring */
 	const struct drover_log *log;
 	_Atomic(struct drover_cancel *) bell;
 	atomic_uint bell_gen;

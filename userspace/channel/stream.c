@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -118,12 +119,36 @@ static ssize_t run_quietly(struct drover_ring *ring, const struct drover_ring_io
 	return n;
 }
 
+static ssize_t send_direct(int fd, const struct iovec *iov, unsigned int n)
+{
+	struct msghdr mh = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	ssize_t res;
+
+	do
+		res = sendmsg(fd, &mh, MSG_NOSIGNAL);
+	while (res < 0 && errno == EINTR);
+	return res < 0 ? -errno : res;
+}
+
+static ssize_t receive_direct(int fd, const struct iovec *iov, unsigned int n, bool all)
+{
+	struct msghdr mh = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	ssize_t res;
+
+	do
+		res = recvmsg(fd, &mh, all ? MSG_WAITALL : 0);
+	while (res < 0 && errno == EINTR);
+	return res < 0 ? -errno : res;
+}
+
 static ssize_t send_some(struct drover_channel *ch, const struct iovec *iov, unsigned int n,
 			 unsigned int flags)
 {
 	struct drover_ring_io io = { .fd = ch->wfd, .iov = iov, .n = n, .off = (uint64_t)-1 };
 	ssize_t res;
 
+	if (ch->direct)
+		return send_direct(ch->wfd, iov, n);
 	drover_channel_io(ch, &io);
 	if (ch->kind == CHANNEL_FILE) {
 		io.op = DROVER_RING_WRITEV;
@@ -172,6 +197,8 @@ static ssize_t receive_some(struct drover_channel *ch, const struct iovec *iov, 
 {
 	struct drover_ring_io io = { .fd = ch->rfd, .iov = iov, .n = n, .off = (uint64_t)-1 };
 
+	if (ch->direct)
+		return receive_direct(ch->rfd, iov, n, vector_len(iov, n) <= need);
 	drover_channel_io(ch, &io);
 	if (ch->kind != CHANNEL_SOCKET) {
 		io.op = DROVER_RING_READV;

@@ -5,17 +5,22 @@
  * with its own. While nothing is connected faults are still taken, and remembered: what was
  * asked for and has not come is asked for again when a source is there.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
 #include "base/clock.h"
+#include "base/kernel-compat.h"
 #include "base/thread.h"
 #include "engine/dest.h"
 
 #define FAULTS_MAX 64
 #define FDS_MAX 64
+#define POPULATE_PAGES 128u
 
 static int ask(struct drover_link *l, unsigned int block, uint64_t page)
 {
@@ -90,11 +95,53 @@ static void *fault_main(void *arg)
 	return NULL;
 }
 
+/* Memory for a part of the pages that are to come; whatever fails the receive does itself. */
+static void populate_step(struct postcopy *pc, unsigned int block, uint64_t first, uint64_t end)
+{
+	uint8_t *host = pc->ops->host(pc->state, block);
+	uint64_t at, to;
+
+	for (at = first; at < end; at = to + 1) {
+		for (to = at; to < end && !drover_bit_test_acquire(pc->ledger->received[block], to);
+		     to++)
+			;
+		if (to > at)
+			madvise(host + drover_page_off(at), drover_page_off(to - at),
+				MADV_POPULATE_WRITE);
+	}
+}
+
+/*
+ * The first touch of memory costs more than a transfer, and would be part of every wait. So
+ * it is done ahead, by who gets out of everybody's way.
+ */
+static void *populate_main(void *arg)
+{
+	struct postcopy *pc = arg;
+	const struct drover_ram *ram = pc->d->m->ram;
+	unsigned int i;
+
+	drover_thread_name("populate", -1);
+	setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+	for (i = 0; i < ram->n; i++) {
+		uint64_t n = drover_pages(ram->block[i].size), at;
+
+		for (at = 0; at < n && !atomic_load(&pc->stop); at += POPULATE_PAGES)
+			populate_step(pc, i, at, n - at < POPULATE_PAGES ? n : at + POPULATE_PAGES);
+	}
+	return NULL;
+}
+
 int pc_threads_start(struct postcopy *pc, struct drover_error *e)
 {
 	const struct drover_config *c = &pc->d->m->config;
 	unsigned int i, n = c->postcopy_preempt ? c->postcopy_channels : 1;
 	int r;
+
+	r = pthread_create(&pc->populate, NULL, populate_main, pc);
+	if (r)
+		return drover_err(e, -r, "postcopy: thread: %s", drover_strerror(r));
+	pc->populating = true;
 
 	pc->arg = calloc(n, sizeof(*pc->arg));
 	if (!pc->arg)
@@ -114,6 +161,10 @@ void pc_threads_stop(struct postcopy *pc)
 	uint64_t one = 1;
 	unsigned int i;
 
+	atomic_store(&pc->stop, true);
+	if (pc->populating)
+		pthread_join(pc->populate, NULL);
+	pc->populating = false;
 	if (write(pc->bell, &one, sizeof(one)) < 0)
 		return;
 	for (i = 0; i < pc->nthreads; i++)

@@ -61,7 +61,7 @@ struct conn {
  * @here: all has arrived, and the handler is gone
  * @proved: the digests of all of it were compared
  * @lock: guards @main and @urgent: where to ask, NULL while nothing is connected
- * @bell: eventfd: the fault threads end
+ * @bell: eventfd: the fault threads end; @stop: the one that populates does
  */
 struct postcopy {
 	struct drover_dest *d;
@@ -81,6 +81,9 @@ struct postcopy {
 	pthread_rwlock_t lock;
 	struct drover_link *main, *urgent[DEST_URGENT_MAX];
 	int bell;
+	atomic_bool stop;
+	bool populating;
+	pthread_t populate;
 	pthread_t thread[DEST_URGENT_MAX];
 	struct fault_thread *arg;
 	unsigned int nthreads;

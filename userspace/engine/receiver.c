@@ -245,8 +245,10 @@ void session_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 	drover_channel_set_stall(l->ch, 0);
 	drover_link_register(d->m, l);
 	r = attach_answer(l, DROVER_ACK_OK, "", &e);
-	if (r >= 0 && a.type == DROVER_CHANNEL_POSTCOPY && x->pc)
+	if (r >= 0 && a.type == DROVER_CHANNEL_POSTCOPY && x->pc) {
+		drover_channel_set_direct(l->ch);
 		pc_urgent(x->pc, a.index, l);
+	}
 	if (r >= 0)
 		r = data_loop(x, l, &e);
 	if (r < 0)

@@ -321,8 +321,11 @@ int source_attach_all(struct drover_source *s, struct drover_error *e)
 		r = attach(s, DROVER_CHANNEL_POSTCOPY, i, &s->urgent_link[i], deadline, e);
 	for (i = 0; i < s->ndata && r >= 0; i++)
 		r = attach_ack(s, s->data[i], deadline, e);
-	for (i = 0; i < s->nurgent && r >= 0; i++)
+	for (i = 0; i < s->nurgent && r >= 0; i++) {
 		r = attach_ack(s, s->urgent_link[i], deadline, e);
+		if (r >= 0)
+			drover_channel_set_direct(s->urgent_link[i]->ch);
+	}
 	return r;
 }
 
