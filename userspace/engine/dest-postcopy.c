@@ -167,7 +167,7 @@ static int arm_session(struct session *x, struct drover_error *e)
 	if (r < 0)
 		return drover_err_prefix(e, "postcopy: "), r;
 	drover_crash_point("armed");
-	x->pc->armed = true;
+	atomic_store(&x->pc->armed, true);
 	pc_online(x->pc, x);
 	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
 		     (unsigned long long)(drover_now_ns() - t) / 1000,

@@ -132,16 +132,20 @@ int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drove
 {
 	struct json_object *no = NULL;
 	struct session *x = NULL;
+	struct postcopy *pc;
 	int r;
 
-	if (!d->pc || memcmp(d->pc->token, h->token, sizeof(h->token)))
+	pthread_mutex_lock(&d->lock);
+	pc = d->pc;
+	pthread_mutex_unlock(&d->lock);
+	if (!pc || memcmp(pc->token, h->token, sizeof(h->token)))
 		return drover_err(e, -ENOENT, "resume: no migration with this token is paused here");
 	r = end_old(d, e);
 	if (r >= 0)
 		r = session_new(d, l, h, &x, e);
 	if (r < 0)
 		return r;
-	x->pc = d->pc;
+	x->pc = pc;
 	x->verify = d->m->config.verify != DROVER_VERIFY_NONE;
 	x->committed = x->loaded = x->have_run = x->have_guest = true;
 	atomic_store(&x->state_done, true);
@@ -228,7 +232,8 @@ int dest_adopt(struct drover_dest *d, struct drover_error *e)
 	if (r < 0)
 		return r;
 	memcpy(pc->token, drover_ledger_token(pc->ledger), sizeof(pc->token));
-	pc->begun = pc->armed = true;
+	pc->begun = true;
+	atomic_store(&pc->armed, true);
 	r = pc_arm(pc, true, e);
 	if (r < 0) {
 		pc_free(pc, false);

@@ -75,7 +75,8 @@ struct postcopy {
 	uint64_t *asked[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *released[DROVER_RAM_BLOCKS_MAX];
 	_Atomic uint64_t missing;
-	bool begun, armed, proved;
+	bool begun, proved;
+	atomic_bool armed;
 	atomic_bool here;
 	struct drover_blocktime *bt;
 	pthread_rwlock_t lock;

@@ -299,7 +299,7 @@ int sender_page(struct drover_source *s, struct drover_link *l, unsigned int blo
 		struct drover_error *e)
 {
 	uint8_t head[DROVER_FRAME_LEN + 64];
-	struct drover_msg_pages msg = { .block = block, .round = s->work.round, .n = 1 };
+	struct drover_msg_pages msg = { .block = block, .n = 1 };
 	struct build b;
 	int n;
 
