@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/parallel.h"
@@ -91,15 +92,47 @@ void session_digest_again(struct session *x)
 	memset(x->diff, 0, sizeof(*x->diff));
 }
 
+int session_digest_first(struct session *x, struct drover_error *e)
+{
+	struct postcopy *pc = x->pc;
+	unsigned int i;
+
+	for (i = 0; x->verify && i < x->m->ram->n; i++) {
+		uint64_t npages = drover_pages(x->m->ram->block[i].size);
+		uint64_t n = (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP;
+		struct group_walk w = { .digest = pc->ledger->digest[i], .npages = npages };
+
+		w.group = pc->group[i] = calloc(n, sizeof(*w.group));
+		pc->first[i] = drover_bitmap_new(npages);
+		if (!pc->group[i] || !pc->first[i])
+			return drover_err(e, -ENOMEM, "DIGEST: out of memory");
+		memcpy(pc->first[i], pc->ledger->received[i], drover_bitmap_bytes(npages));
+		drover_parallel(n, GROUP_STEP, group_step, &w);
+	}
+	return 0;
+}
+
+/* Before COMMIT pages may come that the VMM touches while it loads: they don't count yet. */
+static uint64_t page_digest(const struct session *x, unsigned int block, uint64_t page)
+{
+	if (x->pc && x->pc->first[block] && !x->committed &&
+	    !drover_bit_test(x->pc->first[block], page))
+		return 0;
+	return digests_of(x, block)[page];
+}
+
 static int compare(struct session *x, const struct drover_msg_digest *m, struct drover_error *e)
 {
-	const uint64_t *mine = digests_of(x, x->block[m->block]) + m->first;
+	unsigned int block = x->block[m->block];
+	const uint64_t *mine = NULL;
 	_cleanup_free_ uint64_t *group = NULL;
 	uint32_t i;
 
-	if (m->level) {
+	if (m->level && x->pc && x->pc->group[block] && !x->committed) {
+		mine = x->pc->group[block] + m->first;
+	} else if (m->level) {
 		struct group_walk w = {
-			.digest = mine - m->first,
+			.digest = digests_of(x, block),
 			.npages = items(x, m->block, 0),
 			.first = m->first,
 		};
@@ -111,7 +144,8 @@ static int compare(struct session *x, const struct drover_msg_digest *m, struct 
 		mine = group;
 	}
 	for (i = 0; i < m->n; i++) {
-		if (mine[i] == drover_msg_digest_at(m, i))
+		if ((mine ? mine[i] : page_digest(x, block, m->first + i)) ==
+		    drover_msg_digest_at(m, i))
 			continue;
 		x->diff->total++;
 		if (x->diff->n < DROVER_DIGEST_ACK_MAX) {

@@ -180,14 +180,15 @@ static void ask_again(struct postcopy *pc)
 	unsigned int i, turn = 0;
 
 	for (i = 0; i < ram->n; i++) {
-		uint64_t npages = drover_pages(ram->block[i].size), page = 0;
+		uint64_t words = drover_bitmap_words(drover_pages(ram->block[i].size)), w, bits;
 
-		for (;; page++) {
-			page = drover_bitmap_next(pc->asked[i], npages, page, true);
-			if (page >= npages)
-				break;
-			if (!drover_bit_test_acquire(pc->ledger->received[i], page))
-				ask_for(pc, turn++ % DEST_URGENT_MAX, i, page);
+		/* Who asks meanwhile finds the new connection by himself. */
+		for (w = 0; w < words; w++) {
+			bits = __atomic_load_n(&pc->asked[i][w], __ATOMIC_ACQUIRE) &
+			       ~__atomic_load_n(&pc->ledger->received[i][w], __ATOMIC_ACQUIRE);
+			for (; bits; bits &= bits - 1)
+				ask_for(pc, turn++ % DEST_URGENT_MAX, i,
+					w * 64 + (uint64_t)__builtin_ctzll(bits));
 		}
 	}
 }

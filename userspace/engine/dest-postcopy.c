@@ -43,6 +43,8 @@ struct postcopy *pc_free(struct postcopy *pc, bool open)
 		free(pc->claim[i]);
 		free(pc->asked[i]);
 		free(pc->released[i]);
+		free(pc->first[i]);
+		free(pc->group[i]);
 	}
 	drover_closep(&pc->bell);
 	drover_blocktime_free(pc->bt);
@@ -162,6 +164,8 @@ static int arm_session(struct session *x, struct drover_error *e)
 
 	/* Nothing is received the old way any more, nor populated. */
 	x->place = drover_place_free(x->place);
+	if (r >= 0)
+		r = session_digest_first(x, e);
 	if (r >= 0)
 		r = pc_arm(x->pc, false, e);
 	if (r < 0)

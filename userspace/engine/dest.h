@@ -55,6 +55,8 @@ struct conn {
  * @theirs: our block number -> the source's
  * @claim: pages a receiver has begun with; cleared when a connection breaks
  * @asked: pages that somebody waits for, or waited
+ * @first, @group: what was there when it was armed, and the digests of that; @first is NULL
+ *	where they are not kept
  * @released: pages the source was told to free; the session's own thread only
  * @missing: pages that have not arrived
  * @begun: DISCARD has come; @armed: the last one too
@@ -74,6 +76,7 @@ struct postcopy {
 	uint64_t *claim[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *asked[DROVER_RAM_BLOCKS_MAX];
 	uint64_t *released[DROVER_RAM_BLOCKS_MAX];
+	uint64_t *first[DROVER_RAM_BLOCKS_MAX], *group[DROVER_RAM_BLOCKS_MAX];
 	_Atomic uint64_t missing;
 	bool begun, proved;
 	atomic_bool armed;
@@ -228,6 +231,8 @@ int dest_adopt(struct drover_dest *d, struct drover_error *e);
 /* dest-digest.c */
 /* Postcopy: digests come once more, when all is here. */
 void session_digest_again(struct session *x);
+/* And the first time, before anything is asked for: of what is there then. */
+int session_digest_first(struct session *x, struct drover_error *e);
 int session_digest(struct session *x, size_t len, struct drover_error *e);
 /* dest-owner.c */
 void dest_owner_query(struct drover_dest *d, struct drover_link *l, size_t len);

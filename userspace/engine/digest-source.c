@@ -139,6 +139,15 @@ void source_digest_ahead(struct drover_source *s)
 			make_groups(s, i, false);
 }
 
+void source_digest_now(struct drover_source *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->m->ram->n; i++)
+		if (s->fresh[i])
+			make_groups(s, i, true);
+}
+
 static int digest_block(struct drover_source *s, unsigned int i, uint16_t level,
 			struct drover_error *e)
 {

@@ -91,6 +91,7 @@ int source_discard(struct drover_source *s, struct drover_error *e)
 			r = send_discard(s, i, run, k, false, e);
 	}
 	source_digest_stale(s);
+	source_digest_now(s);
 	if (r >= 0)
 		r = send_discard(s, 0, run, 0, true, e);
 	return r < 0 ? r : urgent_start(s, e);

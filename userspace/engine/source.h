@@ -219,6 +219,8 @@ int source_digest_init(struct drover_source *s, struct drover_error *e);
 uint64_t source_digest_stale(struct drover_source *s);
 /* Groups that nothing will be sent of, done before the guest stops. */
 void source_digest_ahead(struct drover_source *s);
+/* All that are left: in postcopy before the first page is asked for. */
+void source_digest_now(struct drover_source *s);
 int source_digest(struct drover_source *s, struct drover_error *e);
 int source_digest_ack(struct drover_source *s, struct drover_error *e);
 /* audit.c: re-hash; @ret_bad pages differ and were named */
