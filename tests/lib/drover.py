@@ -55,6 +55,17 @@ def skip_all(reason):
     sys.exit(0)
 
 
+def hand_on_nice(pid):
+    """Where sessions are scheduled as groups (sched_autogroup), nice ends at their borders."""
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    if nice:
+        try:
+            with open(f"/proc/{pid}/autogroup", "w") as f:
+                f.write(str(nice))
+        except OSError:
+            pass
+
+
 class Process:
     """A program started here, in its own process group so that a ^C is ours to handle."""
 
@@ -66,6 +77,7 @@ class Process:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True, **self.popen)
+        hand_on_nice(self.process.pid)
 
     @property
     def pid(self):

@@ -21,6 +21,8 @@
 
 /* Groups that a thread digests at a time: some 100 us. */
 #define GROUP_STEP 512u
+/* So many tell how long one takes. */
+#define GROUPS_TELL 16u
 
 static int send_digests(struct drover_source *s, unsigned int block, uint16_t level,
 			uint64_t first, const uint64_t *d, uint32_t n, bool last,
@@ -120,13 +122,12 @@ static int group_step(void *arg, uint64_t g, uint64_t end)
 
 static void make_groups(struct drover_source *s, unsigned int block, bool all)
 {
+	uint64_t n = groups_of(drover_pages(s->m->ram->block[block].size)), t = drover_now_ns();
 	struct group_walk w = { .s = s, .block = block, .all = all };
-	uint64_t t = drover_now_ns();
 
-	drover_parallel(groups_of(drover_pages(s->m->ram->block[block].size)), GROUP_STEP,
-			group_step, &w);
-	/* A few say more about starting threads than about groups. */
-	if (w.done >= 2 * GROUP_STEP)
+	drover_parallel(n, GROUP_STEP, group_step, &w);
+	/* A few say more about starting threads than about groups; one piece starts none. */
+	if (w.done >= (n <= GROUP_STEP ? GROUPS_TELL : 2 * GROUP_STEP))
 		s->group_ns = (drover_now_ns() - t) / w.done;
 }
 

@@ -6,6 +6,8 @@
  */
 #include "engine/estimate.h"
 
+#include <stdbool.h>
+
 #define US_PER_S 1000000u
 
 typedef unsigned __int128 u128;
@@ -13,6 +15,11 @@ typedef unsigned __int128 u128;
 static uint64_t sat_add(uint64_t a, uint64_t b)
 {
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
 }
 
 /* a * b / c, c > 0 */
@@ -45,31 +52,43 @@ void drover_drain_add(struct drover_drain *d, uint64_t bytes, uint64_t us)
 	d->xy = d->xy / 2 + w * x * y;
 }
 
-uint64_t drover_drain_us(const struct drover_drain *d, uint64_t bytes)
+/* The line's height and slope; false: there is no such line. */
+static bool line(const struct drover_drain *d, double *ret_wait, double *ret_slope)
 {
-	double det = d->n * d->xx - d->x * d->x, wait, slope;
+	double det = d->n * d->xx - d->x * d->x;
+
+	/* Rounds of one size don't tell the two apart. */
+	if (!(det > 1e-6 * d->n * d->xx))
+		return false;
+	*ret_slope = (d->n * d->xy - d->x * d->y) / det;
+	*ret_wait = (d->y - *ret_slope * d->x) / d->n;
+	return true;
+}
+
+uint64_t drover_drain_us(const struct drover_drain *d, uint64_t bytes, uint64_t least)
+{
+	double wait, slope;
 
 	if (!(d->n > 0))
-		return bytes ? DROVER_ESTIMATE_UNKNOWN : 0;
-	/* Rounds of one size say nothing about the two apart: then all of it is speed. */
-	if (det > 1e-6 * d->n * d->xx) {
-		slope = (d->n * d->xy - d->x * d->y) / det;
-		wait = (d->y - slope * d->x) / d->n;
-		if (slope >= 0 && wait >= 0)
-			return known(wait + slope * (double)bytes);
+		return bytes ? DROVER_ESTIMATE_UNKNOWN : least;
+	if (line(d, &wait, &slope)) {
 		if (slope < 0)
-			return known(d->y / d->n);
+			return told(max(known(d->y / d->n), least));
+		if (wait >= (double)least)
+			return known(wait + slope * (double)bytes);
 	}
 	if (!(d->xx > 0))
-		return bytes ? DROVER_ESTIMATE_UNKNOWN : known(d->y / d->n);
-	return known(d->xy / d->xx * (double)bytes);
+		return bytes ? DROVER_ESTIMATE_UNKNOWN : told(max(known(d->y / d->n), least));
+	/* The best line that begins at the least. */
+	slope = (d->xy - (double)least * d->x) / d->xx;
+	return known((double)least + (slope > 0 ? slope : 0) * (double)bytes);
 }
 
 static uint64_t pages_us(const struct drover_estimate_input *in, uint64_t bytes)
 {
 	if (in->bandwidth)
-		return told(sat_mul_div(bytes, US_PER_S, in->bandwidth));
-	return drover_drain_us(&in->drain, bytes);
+		return told(sat_add(sat_mul_div(bytes, US_PER_S, in->bandwidth), in->rtt_us));
+	return drover_drain_us(&in->drain, bytes, in->rtt_us);
 }
 
 void drover_estimate(const struct drover_estimate_input *in, struct drover_estimate *ret)
@@ -77,8 +96,8 @@ void drover_estimate(const struct drover_estimate_input *in, struct drover_estim
 	struct drover_estimate e = { 0 };
 	uint64_t rest;
 
-	/* The first finds what was written lately, the second nothing. */
-	e.harvest = sat_add(in->harvest_us, in->idle_us);
+	/* One for the last pages, one that must find nothing. */
+	e.harvest = sat_add(in->harvest_us, in->harvest_us);
 	e.pages = pages_us(in, sat_add(in->remaining,
 				       sat_mul_div(in->dirty_rate, in->since_us, US_PER_S)));
 	e.state = in->rtt_us;

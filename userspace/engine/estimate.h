@@ -26,8 +26,11 @@ struct drover_drain {
 
 /* Add a round of @bytes that took @us; rounds that sent nothing say something, too. */
 void drover_drain_add(struct drover_drain *d, uint64_t bytes, uint64_t us);
-/* How long @bytes would take: us, DROVER_ESTIMATE_UNKNOWN before the first round. */
-uint64_t drover_drain_us(const struct drover_drain *d, uint64_t bytes);
+/*
+ * How long @bytes would take: us, DROVER_ESTIMATE_UNKNOWN before the first round.
+ * @least: of any round: the answer's way
+ */
+uint64_t drover_drain_us(const struct drover_drain *d, uint64_t bytes, uint64_t least);
 
 /**
  * struct drover_estimate_input - what was measured; all zeros is a valid start
@@ -37,8 +40,7 @@ uint64_t drover_drain_us(const struct drover_drain *d, uint64_t bytes);
  * @dirty_rate: bytes/s written by the guest
  * @since_us: since that harvest began; what is written until the stop is not in @remaining
  * @rtt_us: round trip on the main channel
- * @harvest_us: a harvest as the last one
- * @idle_us: a harvest that finds nothing
+ * @harvest_us: a harvest soon after another
  * @digest_us: groups to digest here when the guest has stopped
  * @compare_us: all groups, on the destination; 0 with verify=none
  */
@@ -50,7 +52,6 @@ struct drover_estimate_input {
 	uint64_t since_us;
 	uint64_t rtt_us;
 	uint64_t harvest_us;
-	uint64_t idle_us;
 	uint64_t digest_us;
 	uint64_t compare_us;
 };

@@ -12,7 +12,9 @@
 
 #define TICK_NS (100 * DROVER_NS_PER_MS)
 #define PING_NS (DROVER_NS_PER_S)
-#define RTT_PROBES 3
+#define RTT_PROBES 5
+#define RTT_PAUSE_MS 1
+#define RTT_FAR_US 5000
 #define WHY_MS 500
 
 uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent)
@@ -264,28 +266,50 @@ int source_wait(struct drover_source *s, enum drover_msg_type type, size_t *ret_
 	}
 }
 
+/* Until the answer is there; the main channel is ours alone meanwhile. */
+static int probe(struct drover_source *s, uint64_t *ret_us, struct drover_error *e)
+{
+	struct drover_frame f;
+	int r;
+
+	s->ping_ns = 0;
+	s->pong_ns = 0;
+	r = source_ping(s, e);
+	while (r >= 0 && !s->pong_ns) {
+		r = receive(s, drover_deadline_ms(100), &f, e);
+		if (r == 1)
+			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
+					  s->main->info->name);
+		if (r >= 0)
+			r = drover_check_stall(s->m, e);
+	}
+	if (r < 0)
+		return r;
+	*ret_us = (s->pong_ns - s->ping_ns) / 1000;
+	return 0;
+}
+
+/*
+ * The mean of some, with pauses between them: when the guest stops, both sides have to be
+ * woken up for each message, too. One is enough where the way is what takes the time.
+ */
 int source_measure_rtt(struct drover_source *s, struct drover_error *e)
 {
-	uint64_t best = UINT64_MAX;
-	int i, r;
+	uint64_t sum = 0, us = 0;
+	unsigned int n = 0;
+	int r;
 
-	for (i = 0; i < RTT_PROBES && !s->one_way; i++) {
-		struct drover_frame f;
-
-		s->ping_ns = 0;
-		s->pong_ns = 0;
-		r = source_ping(s, e);
-		while (r >= 0 && !s->pong_ns) {
-			r = receive(s, drover_deadline_ms(100), &f, e);
-			if (r >= 0)
-				r = drover_check_stall(s->m, e);
-		}
+	while (!s->one_way && n < RTT_PROBES && us < RTT_FAR_US) {
+		r = drover_wait_fd(-1, 0, &s->m->cancel, drover_deadline_ms(RTT_PAUSE_MS));
+		if (r == -ECANCELED)
+			return drover_err(e, r, "migration: cancelled");
+		r = probe(s, &us, e);
 		if (r < 0)
 			return r;
-		if (s->pong_ns - s->ping_ns < best)
-			best = s->pong_ns - s->ping_ns;
+		sum += us;
+		n++;
 	}
-	s->rtt_us = best == UINT64_MAX ? 0 : best / 1000;
+	s->rtt_us = n ? sum / n : 0;
 	DROVER_STAT(s->m, rtt_us, s->rtt_us);
 	return 0;
 }

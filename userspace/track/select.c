@@ -11,7 +11,6 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "track/internal.h"
@@ -35,7 +34,6 @@ static const struct drover_tracker_ops *const table[TABLE_LEN + 1] = {
  * @state: of chosen[i] while it is armed
  * @armed: chosen trackers armed, from the first on
  * @holes: while armed
- * @writes_ns: how long the last harvest took without the holes
  */
 struct drover_tracker {
 	struct drover_track_source src;
@@ -43,7 +41,6 @@ struct drover_tracker {
 	void *state[CHOSEN_MAX];
 	unsigned int n, armed;
 	struct drover_holes *holes;
-	uint64_t writes_ns;
 	char name[64];
 	char report[DROVER_TRACK_REPORT_MAX];
 };
@@ -259,7 +256,6 @@ static void tell_holes(struct drover_tracker *t, unsigned int chosen, uint64_t *
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
 			   struct drover_error *e)
 {
-	uint64_t begin = drover_now_ns();
 	unsigned int i;
 	int r;
 
@@ -272,13 +268,7 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 	}
 	for (i = 0; i < t->armed; i++)
 		tell_holes(t, i, maps);
-	t->writes_ns = drover_now_ns() - begin;
 	return drover_holes_harvest(t->holes, maps, e);
-}
-
-uint64_t drover_tracker_idle_ns(const struct drover_tracker *t)
-{
-	return t->writes_ns;
 }
 
 const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int block)

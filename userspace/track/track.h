@@ -113,8 +113,6 @@ int drover_tracker_start(struct drover_tracker *t, struct drover_error *e);
  */
 int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool final,
 			   struct drover_error *e);
-/* How long a harvest would take if nothing was punched, by the last one. */
-uint64_t drover_tracker_idle_ns(const struct drover_tracker *t);
 /**
  * drover_tracker_data() - pages that may hold data, as of the last start or harvest
  *
