@@ -4,7 +4,7 @@
  * makes of such a file, then QEMU itself, until the firmware has written to the region.
  * needs: kvm-amd
  * files: qemu-system-x86_64 /usr/share/seabios/bios-256k.bin /usr/share/qemu/kvmvapic.bin
- * timeout: 60
+ * timeout: 120
  */
 #include <linux/mempolicy.h>
 #include <poll.h>
@@ -21,7 +21,7 @@
 #define FIRMWARE "/tmp/firmware.log"
 #define SAVED "/tmp/page0"
 /* Firmware in an emulated machine's guest; QEMU's own start is the longer half. */
-#define PATIENCE_MS 30000u
+#define PATIENCE_MS (30000u * ksft_scale())
 
 static struct drover_region region_new(int dev)
 {
@@ -138,7 +138,8 @@ static bool qemu_talk(struct qemu *q, const char *line, const char *want)
 
 	if (line && dprintf(q->in, "%s\n", line) < 0)
 		return false;
-	while (poll(&p, 1, PATIENCE_MS) == 1 && n < sizeof(buf) - 1 && read(q->out, buf + n, 1) == 1) {
+	while (poll(&p, 1, (int)PATIENCE_MS) == 1 && n < sizeof(buf) - 1 &&
+	       read(q->out, buf + n, 1) == 1) {
 		if (buf[n] != '\n' && ++n < sizeof(buf) - 1)
 			continue;
 		buf[n] = '\0';
@@ -215,7 +216,7 @@ static void test_qemu(const struct drover_region *r, const char *options)
 	ksft_ok(file_has(FIRMWARE, "SeaBIOS", PATIENCE_MS), "QEMU, %s: its guest runs", name);
 	ksft_note("after %llu ms", (unsigned long long)(ksft_ns() - t0) / 1000000);
 	/* The vectors are there by the time the firmware looks for a disk. */
-	file_has(FIRMWARE, "No bootable device", 3000);
+	file_has(FIRMWARE, "No bootable device", 3000 * ksft_scale());
 	ksft_ok(qemu_talk(&q, "{\"execute\":\"query-status\"}", "\"running\""),
 		"QEMU, %s: and says so", name);
 	ksft_ok(qemu_talk(&q, "{\"execute\":\"stop\"}", "return") &&

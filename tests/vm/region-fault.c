@@ -103,7 +103,7 @@ static unsigned int serve(const struct drover_fault_ops *ops, void *h, unsigned 
 	nfds = ops->fds(h, fd, 4);
 	for (i = 0; i < nfds; i++)
 		p[i] = (struct pollfd){ .fd = fd[i], .events = POLLIN };
-	while (n && poll(p, nfds, 3000) > 0) {
+	while (n && poll(p, nfds, 3000 * (int)ksft_scale()) > 0) {
 		got = ops->next(h, f, n < 16 ? n : 16, &e);
 		if (got < 0)
 			ksft_die("%s", e.msg);

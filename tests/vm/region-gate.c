@@ -93,7 +93,7 @@ static int gate(uint32_t flags)
 static int requests(struct drover_request *q, int n, int ms)
 {
 	struct pollfd p = { .fd = g.loader, .events = POLLIN };
-	ssize_t r = poll(&p, 1, ms);
+	ssize_t r = poll(&p, 1, ms * (int)ksft_scale());
 
 	if (r <= 0)
 		return (int)r;

@@ -13,7 +13,7 @@
 #define WORDS (PAGES / 64)
 #define TOUCHED 64u
 /* How long a machine under emulation may take for what is done at once. */
-#define SOON_MS 5000
+#define SOON_MS (5000 * (int)ksft_scale())
 
 static struct {
 	int dev;
