@@ -417,28 +417,37 @@ int pc_wait_all(struct session *x, struct drover_error *e)
 	if (x->dead && r >= 0)
 		r = drover_err(e, -ECONNABORTED, "%s", x->error.msg);
 	pthread_mutex_unlock(&x->lock);
-	return r < 0 ? r : pc_all_here(x->pc, e);
+	if (r >= 0)
+		pc_all_here(x->pc);
+	return r;
 }
 
-/* Nobody can wait any more: the guest is like any other. */
-int pc_all_here(struct postcopy *pc, struct drover_error *e)
+/* Nobody can wait any more. */
+void pc_all_here(struct postcopy *pc)
 {
-	struct drover_guest *g = pc->d->m->guest;
-	int r;
-
 	if (atomic_load(&pc->here))
-		return 0;
+		return;
 	pc_threads_stop(pc);
 	if (pc->state)
 		pc->ops->stop(pc->state, true);
 	pc->state = NULL;
 	atomic_store(&pc->here, true);
 	drover_crash_point("all-here");
-	pthread_mutex_lock(&pc->d->guest);
+}
+
+/*
+ * And it has been proved: the guest is like any other. The ledger is kept until then, so that
+ * another droverd can still prove it.
+ */
+int pc_finish(struct postcopy *pc, struct drover_error *e)
+{
+	struct drover_guest *g = pc->d->m->guest;
+	int r;
+	DROVER_LOCK(&pc->d->guest);
+
 	r = g->ops->ledger_put(g, -1, e);
 	if (g->ops->resumed)
 		g->ops->resumed(g);
-	pthread_mutex_unlock(&pc->d->guest);
 	return r;
 }
 

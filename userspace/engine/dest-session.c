@@ -284,6 +284,8 @@ void session_pause(struct session *x, int r, const struct drover_error *e)
 	pc_offline(pc);
 	if (atomic_load(&pc->here) && (pc->proved || !x->verify)) {
 		/* The source may not know it yet; it will when it comes again. */
+		if (drover_state_get(m) != DROVER_STATE_COMPLETED && pc_finish(pc, &error) < 0)
+			drover_fail(m, &error);
 		drover_state_set(m, drover_state_get(m), DROVER_STATE_COMPLETED);
 	} else {
 		drover_err(&error, r, "postcopy paused: %.900s", e->msg);

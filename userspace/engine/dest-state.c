@@ -257,6 +257,11 @@ int session_released(struct session *x, size_t len, struct drover_error *e)
 	    (x->pc && x->pc->armed && !(atomic_load(&x->pc->here) &&
 					(x->pc->proved || !x->verify))))
 		return drover_err(e, -EBADMSG, "RELEASED: not now");
+	/* The ledger first: with the record alone nobody takes this for unfinished. */
+	if (x->pc && x->pc->armed && drover_state_get(x->m) != DROVER_STATE_COMPLETED &&
+	    pc_finish(x->pc, e) < 0)
+		drover_fail(x->m, e);
+	drover_crash_point("finished");
 	if (x->pc && x->pc->armed)
 		drover_state_set(x->m, DROVER_STATE_POSTCOPY_ACTIVE, DROVER_STATE_COMPLETED);
 	if (dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL) >= 0)

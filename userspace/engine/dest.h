@@ -215,7 +215,8 @@ int session_discard(struct session *x, size_t len, struct drover_error *e);
 int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
 	     struct drover_error *e);
 int pc_wait_all(struct session *x, struct drover_error *e);
-int pc_all_here(struct postcopy *pc, struct drover_error *e);
+void pc_all_here(struct postcopy *pc);
+int pc_finish(struct postcopy *pc, struct drover_error *e);
 int pc_release(struct session *x, struct drover_error *e);
 /* dest-fault.c */
 int pc_threads_start(struct postcopy *pc, struct drover_error *e);
