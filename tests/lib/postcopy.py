@@ -76,8 +76,9 @@ class Operator:
 
     @staticmethod
     def over(a, b):
-        """A new daemon at the source need not know that nothing is left to do."""
-        return b.get("status") == "completed" and a.get("status", "completed") == "completed"
+        """A new daemon on either side need not know that nothing is left to do."""
+        return {x.get("status", "completed") for x in (a, b)} == {"completed"} and \
+            ("status" in a or "status" in b)
 
     def finish(self, within=2 * DEADLINE):
         end = time.monotonic() + within

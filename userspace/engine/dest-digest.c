@@ -44,6 +44,11 @@ static int check_order(struct session *x, const struct drover_msg_digest *m,
 				  (unsigned long long)m->first, m->n, (unsigned long long)total);
 	if (x->digest_asked_pages)
 		return m->level ? drover_err(e, -EBADMSG, "DIGEST: groups a second time") : 0;
+	/* A source's new droverd may know a part only: what it has sent itself. */
+	if (x->committed && !m->level) {
+		x->digest_partial = true;
+		return 0;
+	}
 	if (m->level != (x->one_way ? 0 : 1))
 		return drover_err(e, -EBADMSG, "DIGEST: level %u", m->level);
 	skip_unsent(x);
@@ -209,9 +214,9 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 	if (!(m.flags & DROVER_DIGEST_LAST))
 		return 0;
 	skip_unsent(x);
-	if (!x->digest_asked_pages && x->digest_block != x->nblocks)
+	if (!x->digest_asked_pages && !x->digest_partial && x->digest_block != x->nblocks)
 		return drover_err(e, -EBADMSG, "DIGEST: it ends before block %u", x->digest_block);
-	r = answer(x, x->one_way || x->digest_asked_pages ? 0 : 1, e);
+	r = answer(x, x->one_way || x->digest_asked_pages || x->digest_partial ? 0 : 1, e);
 	if (r < 0)
 		return r;
 	if (!x->diff->total) {
@@ -220,10 +225,12 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 		x->digest_ok = true;
 		if (x->committed)
 			x->pc->proved = true;
-		drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "equal");
+		drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "equal%s",
+				 x->digest_partial ?
+				 "; what another droverd has freed is not compared" : "");
 		return 0;
 	}
-	if (x->one_way || x->digest_asked_pages) {
+	if (x->one_way || x->digest_asked_pages || x->digest_partial) {
 		r = differ(x, e);
 		if (!x->committed)
 			return r;

@@ -129,7 +129,7 @@ struct session {
 	atomic_bool state_done;
 	char section[DROVER_SECTION_NAME_MAX + 1];
 	/* DIGEST */
-	bool digest_asked_pages, digest_ok;
+	bool digest_asked_pages, digest_partial, digest_ok;
 	uint64_t digest_next;           /* next index expected */
 	unsigned int digest_block;
 	struct drover_msg_digest_ack *diff;

@@ -186,6 +186,25 @@ int source_digest(struct drover_source *s, struct drover_error *e)
 	return send_digests(s, 0, 0, 0, NULL, 0, true, e);
 }
 
+int source_digest_known(struct drover_source *s, struct drover_error *e)
+{
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < s->m->ram->n; i++) {
+		uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0, page = 0, n;
+
+		while (r >= 0 && s->known[i] &&
+		       (n = drover_bitmap_next_run(s->known[i], npages, at, &page))) {
+			if (n > DROVER_DIGEST_MAX)
+				n = DROVER_DIGEST_MAX;
+			r = send_digests(s, i, 0, page, &s->digest[i][page], (uint32_t)n, false, e);
+			at = page + n;
+		}
+	}
+	return r < 0 ? r : send_digests(s, 0, 0, 0, NULL, 0, true, e);
+}
+
 /* Page digests of the groups that differ; the answer names the pages. */
 static int go_down(struct drover_source *s, const struct drover_msg_digest_ack *a,
 		   struct drover_error *e)
@@ -263,12 +282,16 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 	r = read_ack(s, a, e);
 	if (r < 0)
 		return r;
-	if (a->status) {
+	if (a->status && a->level) {
 		r = go_down(s, a, e);
 		if (r >= 0)
 			r = read_ack(s, a, e);
-		return r < 0 ? r : name_pages(s, a, e);
+		if (r < 0)
+			return r;
 	}
-	drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "equal");
+	if (a->status)
+		return name_pages(s, a, e);
+	drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "equal%s",
+			 s->known[0] ? "; what another droverd has freed is not compared" : "");
 	return 0;
 }

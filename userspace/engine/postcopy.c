@@ -184,11 +184,12 @@ static int prove(struct drover_source *s, struct drover_error *e)
 
 		if (s->skip[i])
 			continue;
-		if (s->adopted)
+		if (s->adopted && !m->config.release_ram)
 			drover_parallel(npages, HASH_STEP, hash_step, &w);
 		memset(s->fresh[i], 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
 	}
-	r = source_digest(s, e);
+	/* What another daemon sent may have been freed by it. */
+	r = s->known[0] ? source_digest_known(s, e) : source_digest(s, e);
 	if (r < 0)
 		return r;
 	r = source_digest_ack(s, e);
@@ -318,6 +319,12 @@ static int alloc_adopted(struct drover_source *s, struct drover_error *e)
 		r = drover_datamap_read(b, s->data_map[i], e);
 		if (r < 0)
 			return r;
+		if (s->m->config.release_ram) {
+			s->known[i] = drover_bitmap_new(drover_pages(b->size));
+			if (!s->known[i])
+				return drover_err(e, -ENOMEM, "resume: out of memory");
+			drover_bitmap_or(s->known[i], s->dirty[i], drover_pages(b->size));
+		}
 		if (s->m->config.verify != DROVER_VERIFY_NONE && !s->digest[i])
 			s->digest[i] = calloc(drover_pages(b->size), sizeof(uint64_t));
 	}

@@ -246,6 +246,7 @@ static void source_deinit(struct drover_source *s)
 	for (i = 0; i < s->m->ram->n; i++) {
 		free(s->dirty[i]);
 		free(s->data_map[i]);
+		free(s->known[i]);
 		free(s->digest[i]);
 		free(s->group[i]);
 		free(s->fresh[i]);

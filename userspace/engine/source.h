@@ -110,6 +110,7 @@ struct drover_source {
 	bool postcopy;          /* the guest runs, or will, before all is sent */
 	bool adopted;           /* what was sent before is another droverd's knowledge */
 	uint64_t *data_map[DROVER_RAM_BLOCKS_MAX];      /* adopted: pages that hold data */
+	uint64_t *known[DROVER_RAM_BLOCKS_MAX]; /* adopted, release-ram: pages that we have sent */
 	_Atomic uint64_t left;  /* pages to send, in postcopy */
 	struct drover_link *urgent_link[DROVER_ATTACH_POSTCOPY_MAX + 1];
 	struct urgent urgent[DROVER_ATTACH_POSTCOPY_MAX + 1];
@@ -222,6 +223,8 @@ void source_digest_ahead(struct drover_source *s);
 /* All that are left: in postcopy before the first page is asked for. */
 void source_digest_now(struct drover_source *s);
 int source_digest(struct drover_source *s, struct drover_error *e);
+/* Of the pages in @known only, one by one. */
+int source_digest_known(struct drover_source *s, struct drover_error *e);
 int source_digest_ack(struct drover_source *s, struct drover_error *e);
 /* audit.c: re-hash; @ret_bad pages differ and were named */
 int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e);
