@@ -188,16 +188,17 @@ def elsewhere(world):
 
 
 def by_hand(world):
-    """migrate-pause, at the source."""
+    """migrate-pause on either side."""
     a, b = world.sims(SIM_A, SIM_B)
     for extra in ({}, {**PREEMPT, **MULTIFD}):
-        uri = listen(b)
-        start(a, uri, {**SLOW_PUSH, **extra})
-        begin(a, b)
-        a.call("migrate-pause")
-        paused(a, b, "migrate-pause")
-        resumed("resumed", a, b, uri)
-        a, b = b, a
+        for at_source in (True, False):
+            uri = listen(b)
+            start(a, uri, {**SLOW_PUSH, **extra})
+            begin(a, b)
+            (a if at_source else b).call("migrate-pause")
+            paused(a, b, f"migrate-pause, {'source' if at_source else 'destination'}")
+            resumed("resumed", a, b, uri)
+            a, b = b, a
 
 
 def again_and_again(world):
@@ -248,7 +249,7 @@ def blocks_of(daemon):
 def release(world):
     """What has arrived is freed at the source, when asked for."""
     a, b = world.sims(SIM_A, SIM_B)
-    for extra in ({}, {"release-ram": True, **PREEMPT, **MULTIFD}):
+    for extra in ({}, {"release-ram": True}, {"release-ram": True, **PREEMPT, **MULTIFD}):
         start(a, listen(b), {**SLOW_LINE, **extra})
         begin(a, b)
         moved(f"{extra}", a, b)

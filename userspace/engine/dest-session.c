@@ -151,9 +151,14 @@ static int dispatch(struct session *x, const struct drover_frame *f, struct drov
 	return drover_err(e, -EBADMSG, "channel main: message %s: not now", x->main->info->name);
 }
 
-/* migrate-pause; release-ram */
+/* migrate-pause; release-ram. Main may carry all pages, and be idle never. */
 static int postcopy_beat(struct session *x, struct drover_error *e)
 {
+	uint64_t now = drover_now_ns();
+
+	if (now - x->beat_ns < TICK_MS * DROVER_NS_PER_MS)
+		return 0;
+	x->beat_ns = now;
 	if (x->committed && atomic_exchange(&x->m->pause_asked, false))
 		return drover_err(e, -EINTR, "paused by migrate-pause");
 	return pc_release(x, e);
@@ -194,7 +199,7 @@ static int next_message(struct session *x, struct drover_error *e)
 	r = dispatch(x, &f, e);
 	if (r == 0 && session_dead(x))
 		return drover_err(e, -ECONNABORTED, "%s", x->error.msg);
-	return r;
+	return r == 0 && x->pc ? postcopy_beat(x, e) : r;
 }
 
 static void wait_data_threads(struct session *x)

@@ -121,6 +121,7 @@ struct session {
 	_Atomic unsigned int ndata;     /* 0 until data channels may join */
 	_Atomic uint64_t raw_pages, zero_pages;
 	uint64_t final_ns;      /* the guest is known to be stopped since then */
+	uint64_t beat_ns;       /* postcopy: of the last look at what is due */
 
 	/* STATE */
 	int state_fd;

@@ -64,6 +64,14 @@ int drover_link_send_head(struct drover_link *l, enum drover_msg_type type, uint
 	return drover_channel_sendv(l->ch, iov, n, flags, e);
 }
 
+bool drover_link_sending(struct drover_link *l)
+{
+	if (pthread_mutex_trylock(&l->tx_lock))
+		return true;
+	pthread_mutex_unlock(&l->tx_lock);
+	return false;
+}
+
 int drover_link_send(struct drover_link *l, enum drover_msg_type type, const void *body,
 		     size_t body_len, struct iovec *iov, unsigned int n, uint64_t payload,
 		     struct drover_error *e)

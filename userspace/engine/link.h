@@ -48,6 +48,8 @@ int drover_link_new(struct drover_channel *ch, bool source, struct drover_link *
 struct drover_link *drover_link_free(struct drover_link *l);
 void drover_link_set(struct drover_link *l, unsigned int kind, uint16_t index);
 
+/* Is a frame under way, which another would have to wait for? */
+bool drover_link_sending(struct drover_link *l);
 /**
  * drover_link_send() - one frame
  * @body: at most the message's bound

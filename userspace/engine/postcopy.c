@@ -122,7 +122,8 @@ static int beat(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return drover_err(e, r, "channel main: %s", drover_strerror(r));
 	r = source_poll(s, e);
-	if (r >= 0)
+	/* Main's own sender may be in a send: no ping is needed then, and it would wait for it. */
+	if (r >= 0 && !drover_link_sending(s->main))
 		r = source_ping(s, e);
 	if (r < 0)
 		return r;
@@ -334,6 +335,7 @@ static int alloc_adopted(struct drover_source *s, struct drover_error *e)
 static int go_on(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
+	struct drover_runtime rt;
 	int r;
 
 	if (!drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_POSTCOPY_RECOVER_SETUP))
@@ -344,6 +346,9 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 		r = alloc_adopted(s, e);
 	if (r < 0)
 		return r;
+	/* As since the switchover: what this thread sends it can't watch. */
+	drover_runtime_get(m, &rt);
+	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
 	atomic_store(&s->left, count_left(s));
 	s->round = 0;
 	s->pong_ns = s->ping_ns = 0;
