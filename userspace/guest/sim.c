@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "dev/uffd.h"
@@ -69,14 +70,33 @@ static int sim_pause(struct drover_guest *g, const struct drover_cancel *c,
 	return 0;
 }
 
+static void set_record(struct drover_sim *s, const struct drover_owner_record *rec)
+{
+	DROVER_LOCK(&s->lock);
+	s->record = *rec;
+}
+
+static int sim_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
+			 struct drover_error *e)
+{
+	struct drover_sim *s = sim(g);
+	DROVER_LOCK(&s->lock);
+
+	(void)e;
+	*ret = s->record;
+	return 0;
+}
+
 static int sim_resume(struct drover_guest *g, struct drover_error *e)
 {
+	struct drover_owner_record rec;
 	struct drover_sim *s = sim(g);
 	int r;
 
 	if (sim_status(g) == DROVER_GUEST_RUNNING)
 		return 0;
-	if (s->record.state != DROVER_OWNER_OWNED)
+	sim_owner_get(g, &rec, e);
+	if (rec.state != DROVER_OWNER_OWNED)
 		return drover_err(e, -EPERM, "guest sim: resume: it does not own its state");
 	if (!s->loaded)
 		return drover_err(e, -ENODATA, "guest sim: resume: no device state was loaded");
@@ -110,14 +130,6 @@ static int sim_load(struct drover_guest *g, int state_fd, struct drover_error *e
 	return 0;
 }
 
-static int sim_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
-			 struct drover_error *e)
-{
-	(void)e;
-	*ret = sim(g)->record;
-	return 0;
-}
-
 static int sim_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
 			 struct drover_error *e)
 {
@@ -125,7 +137,7 @@ static int sim_owner_set(struct drover_guest *g, const struct drover_owner_recor
 
 	if (sim_status(g) == DROVER_GUEST_RUNNING && rec->state != DROVER_OWNER_OWNED)
 		return drover_err(e, -EBUSY, "guest sim: record: it runs");
-	s->record = *rec;
+	set_record(s, rec);
 	/* The destination owns it now; it need not run. */
 	if (rec->state == DROVER_OWNER_OWNED && sim_status(g) == DROVER_GUEST_INCOMING)
 		atomic_store(&s->status, DROVER_GUEST_PAUSED);
@@ -144,7 +156,7 @@ static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
 	s->loaded = false;
 	s->sum = 0;
 	s->writes = 0;
-	s->record = (struct drover_owner_record){ .state = DROVER_OWNER_INCOMING };
+	set_record(s, &(struct drover_owner_record){ .state = DROVER_OWNER_INCOMING });
 	atomic_store(&s->status, DROVER_GUEST_INCOMING);
 	return 0;
 }

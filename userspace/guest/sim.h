@@ -91,7 +91,7 @@ struct sim_writer {
  * @loaded: there is a guest: it was made here, or its state was loaded
  * @sum: of sim_page_mix() over all pages; @writes: pages written; both up to date while
  *	no writer runs
- * @lock: guards @stop; taken alone
+ * @lock: guards @stop and @record, which the engine sets and any thread asks for; taken alone
  * @stripe: page p is written and checked under stripe[p % SIM_STRIPES]; taken alone
  */
 struct drover_sim {
