@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Postcopy: the guest runs at the destination before its memory is there, and gets it."""
 import os
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from drover import (DEADLINE, Tap, beats_joined, brief, good, listen, no_kvm,  # noqa: E402
+from drover import (DEADLINE, DROVERCTL, Tap, beats_joined, brief, good, listen, no_kvm,  # noqa: E402
                     port_of, start)
 from postcopy import Operator, begin, handed_over  # noqa: E402
 from proxy import Fault, Proxy  # noqa: E402
@@ -107,6 +108,10 @@ def states(world):
            len(info["postcopy-vcpu-blocktime"]) == len(info["postcopy-vcpu-latency"]) ==
            len(info["drover"]["postcopy-threads"]), "postcopy-blocktime", info)
     tap.ok("postcopy-latency" not in ends[0], "only where it was asked for", ends[0])
+    pages = [subprocess.run([DROVERCTL, "-s", d.path, "report"], capture_output=True, text=True,
+                            check=False).stdout for d in (a, b)]
+    tap.ok("Waits for missing pages" in pages[1] and pages[0] and "Waits" not in pages[0],
+           "the report draws them, too", pages[1])
 
 
 def from_start(world):

@@ -480,6 +480,7 @@ void report_html(FILE *f, struct json_object *info, struct json_object *config)
 	summary(f, info, config);
 	rounds(f, info);
 	downtime(f, info);
+	report_waits(f, info);
 	channels(f, info);
 	fputs("<details>\n<summary>All numbers</summary>\n<table>\n", f);
 	members(f, info);

@@ -14,5 +14,7 @@ struct json_object;
  * Whether writing worked is left to ferror(@f).
  */
 void report_html(FILE *f, struct json_object *info, struct json_object *config);
+/* report-waits.c: a section of it, or nothing */
+void report_waits(FILE *f, struct json_object *info);
 
 #endif
