@@ -231,6 +231,20 @@ static uint64_t all_groups(const struct drover_source *s)
 	return groups;
 }
 
+static void tell_expected(struct drover_source *s, const struct drover_estimate *est)
+{
+	s->expected_us = est->whole;
+	if (est->whole == DROVER_ESTIMATE_UNKNOWN)
+		return;
+	DROVER_STAT(s->m, expected_downtime, est->whole / 1000);
+	DROVER_STAT(s->m, expected_downtime_us, est->whole);
+	DROVER_STAT(s->m, expected_harvest, est->harvest);
+	DROVER_STAT(s->m, expected_pages, est->pages);
+	DROVER_STAT(s->m, expected_state, est->state);
+	DROVER_STAT(s->m, expected_digest, est->digest);
+	DROVER_STAT(s->m, expected_commit, est->commit);
+}
+
 static void expect_downtime(struct drover_source *s, uint64_t bandwidth,
 			    struct drover_estimate *ret)
 {
@@ -247,16 +261,7 @@ static void expect_downtime(struct drover_source *s, uint64_t bandwidth,
 	};
 
 	drover_estimate(&in, ret);
-	s->expected_us = ret->whole;
-	if (ret->whole == DROVER_ESTIMATE_UNKNOWN)
-		return;
-	DROVER_STAT(s->m, expected_downtime, ret->whole / 1000);
-	DROVER_STAT(s->m, expected_downtime_us, ret->whole);
-	DROVER_STAT(s->m, expected_harvest, ret->harvest);
-	DROVER_STAT(s->m, expected_pages, ret->pages);
-	DROVER_STAT(s->m, expected_state, ret->state);
-	DROVER_STAT(s->m, expected_digest, ret->digest);
-	DROVER_STAT(s->m, expected_commit, ret->commit);
+	tell_expected(s, ret);
 }
 
 static void fill_sample(struct drover_source *s, const struct drover_estimate *est,
@@ -330,6 +335,10 @@ static int decide(struct drover_source *s, struct drover_error *e)
 	case DROVER_ACTION_GIVE_UP:
 		return drover_err(e, -ETIME, "migration does not converge: %s", why);
 	case DROVER_ACTION_POSTCOPY:
+		/* The guest does not wait for the pages. */
+		est.pages = 0;
+		est.whole = est.least;
+		tell_expected(s, &est);
 		s->postcopy = true;
 		return 1;
 	default:
@@ -366,7 +375,7 @@ static int decide_again(struct drover_source *s, struct drover_error *e)
 	uint64_t before = s->harvest_us;
 	int r;
 
-	if (!s->was_running)
+	if (!s->was_running || s->postcopy)
 		return 1;
 	r = source_measure_rtt(s, e);
 	if (r >= 0)
