@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Runs in the test guest: whole migrations, with writers that have nothing to do with
 # droverd or the guest. kmod sees them; soft-dirty does not, and the audit says so.
-# timeout: 240
+# timeout: 480
 # files: tests/vm/tap.sh droverd droverctl migrate-writer migrate-guest
 . tap.sh
 
