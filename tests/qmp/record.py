@@ -11,6 +11,10 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
+import droverqmp  # noqa: E402
+
+# QEMU reads a byte at a time: 2 MiB take long beside other work.
+droverqmp.DEADLINE = 200
 
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 COMMON = ["-nodefaults", "-nographic"]
@@ -43,15 +47,15 @@ class Qemu:
         self.process.wait()
 
 
-def record(directory, out):
-    servers, default, number = {}, None, 0
+def record(directory, out, servers):
+    default, number = None, 0
     version = subprocess.run([QEMU, "--version"], check=True, capture_output=True, text=True)
     print(json.dumps({"#": "by record.py: " + version.stdout.splitlines()[0]}), file=out)
     for line in corpus.lines(corpus.SENDS):
         if "servers" in line:
             for s in servers.values():
                 s.stop()
-            servers = {}
+            servers.clear()
             for name, which in line["servers"].items():
                 number += 1
                 servers[name] = Qemu(directory, number, which)
@@ -61,12 +65,15 @@ def record(directory, out):
             if {"closed": True} in line["got"] and "ends" not in line:
                 print(f"{line['name']}: no answer to the last request", file=sys.stderr)
         print(json.dumps(line), file=out)
-    for s in servers.values():
-        s.stop()
 
 
 with tempfile.TemporaryDirectory(prefix="drover-qmp-") as tmp:
     new = corpus.RECORD + ".new"
-    with open(new, "w", encoding="ascii") as f:
-        record(tmp, f)
+    running = {}
+    try:
+        with open(new, "w", encoding="ascii") as f:
+            record(tmp, f, running)
+    finally:
+        for qemu in running.values():
+            qemu.stop()
     os.rename(new, corpus.RECORD)
