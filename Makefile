@@ -205,7 +205,7 @@ check: deps-vm
 	$(Q)$(MAKE) check-vm
 check-run: all unit $(DOC_GENS)
 	$(Q)B=$(B) CC="$(CC)" N=10 SEED=$(SEED) prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) \
-		$(wildcard tests/soak/migrate.py tests/soak/kill.py)
+		$(wildcard tests/soak/*.py)
 check-unit: $(UNIT_TESTS) ## unit tests only
 	$(Q)prove -e '' $(UNIT_TESTS)
 check-lint: all $(DOC_GENS) ## layers, globals, headers, licences, generated pages
