@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
 /**
  * drover_thread_name() - what top, perf and a debugger call this thread
@@ -19,6 +20,18 @@ static inline void drover_thread_name(const char *kind, int number)
 	else
 		snprintf(name, sizeof(name), "%.10s/%d", kind, number % 1000);
 	pthread_setname_np(pthread_self(), name);
+}
+
+/* Until @cond is signalled or @ms have passed; a caller looks again in either case. */
+static inline void drover_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, unsigned int ms)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_nsec += ms * 1000000l;
+	ts.tv_sec += ts.tv_nsec / 1000000000;
+	ts.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(cond, lock, &ts);
 }
 
 #endif

@@ -20,6 +20,7 @@
 #include "base/crash.h"
 #include "base/digest.h"
 #include "base/json.h"
+#include "base/thread.h"
 #include "engine/dest.h"
 
 #define WAIT_TICK_MS 200
@@ -395,18 +396,11 @@ int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame
 /* The source says that all is sent; what it sent on other channels may be under way still. */
 int pc_wait_all(struct session *x, struct drover_error *e)
 {
-	struct timespec ts;
 	int r = 0;
 
 	pthread_mutex_lock(&x->lock);
 	while (atomic_load(&x->pc->missing) && !x->dead && r >= 0) {
-		clock_gettime(CLOCK_REALTIME, &ts);
-		ts.tv_nsec += WAIT_TICK_MS * 1000000ll;
-		if (ts.tv_nsec >= 1000000000) {
-			ts.tv_sec++;
-			ts.tv_nsec -= 1000000000;
-		}
-		pthread_cond_timedwait(&x->cond, &x->lock, &ts);
+		drover_cond_wait_ms(&x->cond, &x->lock, WAIT_TICK_MS);
 		pthread_mutex_unlock(&x->lock);
 		r = drover_check_stall(x->m, e);
 		if (r == -ETIMEDOUT)

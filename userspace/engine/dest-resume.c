@@ -53,50 +53,16 @@ static int claim(struct drover_dest *d, struct session *x, struct drover_error *
 	return 0;
 }
 
-static int send_runs(struct session *x, unsigned int block, const struct drover_run *run,
-		     uint32_t n, bool last, struct drover_error *e)
-{
-	struct drover_msg_runs m = {
-		.block = block,
-		.flags = last ? DROVER_RUNS_LAST : 0,
-		.n = n,
-		.run = run,
-	};
-	_cleanup_free_ uint8_t *body = malloc(65536);
-	int len = body ? drover_runs_encode(&m, body, 65536) : -ENOMEM;
-
-	if (len < 0)
-		return drover_err(e, len, "RECOVER: %s", drover_strerror(len));
-	return drover_link_send(x->main, DROVER_MSG_RECOVER, body, (size_t)len, NULL, 0, 0, e);
-}
-
 static int send_received(struct session *x, struct drover_error *e)
 {
-	_cleanup_free_ struct drover_run *run = calloc(DROVER_RUNS_MAX, sizeof(*run));
 	unsigned int i;
 	int r = 0;
 
-	if (!run)
-		return drover_err(e, -ENOMEM, "RECOVER: out of memory");
-	for (i = 0; i < x->nblocks && r >= 0; i++) {
-		unsigned int b = x->block[i];
-		uint64_t npages = drover_pages(x->m->ram->block[b].size), at = 0, start = 0, n;
-		uint32_t k = 0;
-
-		/* The claims are what has arrived, and don't change under this. */
-		while (r >= 0 &&
-		       (n = drover_bitmap_next_run(x->pc->claim[b], npages, at, &start))) {
-			run[k++] = (struct drover_run){ start, n };
-			at = start + n;
-			if (k < DROVER_RUNS_MAX)
-				continue;
-			r = send_runs(x, i, run, k, false, e);
-			k = 0;
-		}
-		if (k && r >= 0)
-			r = send_runs(x, i, run, k, false, e);
-	}
-	return r < 0 ? r : send_runs(x, 0, run, 0, true, e);
+	/* The claims are what has arrived, and don't change under this. */
+	for (i = 0; i < x->nblocks && r >= 0; i++)
+		r = drover_link_send_runs(x->main, DROVER_MSG_RECOVER, i, x->pc->claim[x->block[i]],
+					  drover_pages(x->m->ram->block[x->block[i]].size), e);
+	return r < 0 ? r : drover_link_send_last(x->main, DROVER_MSG_RECOVER, e);
 }
 
 static int enter(struct session *x, struct drover_error *e)

@@ -274,15 +274,10 @@ void session_pause(struct session *x, int r, const struct drover_error *e)
 	struct drover_error error = DROVER_ERROR_INIT;
 	struct drover_migration *m = x->m;
 	struct postcopy *pc = x->pc;
-	struct drover_msg_token t;
-	uint8_t body[DROVER_TOKEN_LEN];
-	int n;
 
 	if (r == -EINTR || r == -ETIMEDOUT) {
-		memcpy(t.token, x->token, sizeof(t.token));
-		n = drover_token_encode(&t, body, sizeof(body));
 		drover_channel_set_stall(x->main->ch, FAREWELL_MS);
-		drover_link_send(x->main, DROVER_MSG_PAUSED, body, (size_t)n, NULL, 0, 0, NULL);
+		drover_link_send_token(x->main, DROVER_MSG_PAUSED, x->token, NULL);
 	}
 	drover_channel_shutdown(x->main->ch);
 	end_session(x);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "channel/channel.h"
@@ -89,6 +90,59 @@ int drover_link_send(struct drover_link *l, enum drover_msg_type type, const voi
 	for (i = 0; i < n; i++)
 		all[k++] = iov[i];
 	return drover_link_send_head(l, type, head, body_len, all, k, payload, 0, e);
+}
+
+static int send_runs(struct drover_link *l, enum drover_msg_type type,
+		     const struct drover_msg_runs *m, struct drover_error *e)
+{
+	const uint32_t cap = drover_msg_info(type)->max_body;
+	_cleanup_free_ uint8_t *body = malloc(cap);
+	int len = body ? drover_runs_encode(m, body, cap) : -ENOMEM;
+
+	if (len < 0)
+		return drover_err(e, len, "%s: %s", drover_msg_info(type)->name,
+				  drover_strerror(len));
+	return drover_link_send(l, type, body, (size_t)len, NULL, 0, 0, e);
+}
+
+int drover_link_send_runs(struct drover_link *l, enum drover_msg_type type, uint32_t block,
+			  const uint64_t *map, uint64_t npages, struct drover_error *e)
+{
+	_cleanup_free_ struct drover_run *run = calloc(DROVER_RUNS_MAX, sizeof(*run));
+	struct drover_msg_runs m = { .block = block, .run = run };
+	uint64_t at = 0, start = 0, n;
+	int r = run ? 0 : drover_err(e, -ENOMEM, "%s: out of memory", drover_msg_info(type)->name);
+
+	while (r >= 0 && (n = drover_bitmap_next_run(map, npages, at, &start))) {
+		run[m.n++] = (struct drover_run){ start, n };
+		at = start + n;
+		if (m.n < DROVER_RUNS_MAX)
+			continue;
+		r = send_runs(l, type, &m, e);
+		m.n = 0;
+	}
+	return r >= 0 && m.n ? send_runs(l, type, &m, e) : r;
+}
+
+int drover_link_send_last(struct drover_link *l, enum drover_msg_type type, struct drover_error *e)
+{
+	const struct drover_msg_runs m = { .flags = DROVER_RUNS_LAST };
+
+	return send_runs(l, type, &m, e);
+}
+
+int drover_link_send_token(struct drover_link *l, enum drover_msg_type type, const uint8_t *token,
+			   struct drover_error *e)
+{
+	struct drover_msg_token t;
+	uint8_t body[DROVER_TOKEN_LEN];
+	int n;
+
+	memcpy(t.token, token, sizeof(t.token));
+	n = drover_token_encode(&t, body, sizeof(body));
+	if (n < 0)
+		return drover_err(e, n, "%s: %s", drover_msg_info(type)->name, drover_strerror(n));
+	return drover_link_send(l, type, body, (size_t)n, NULL, 0, 0, e);
 }
 
 /* Have at least `need` bytes in rx, reading on as far as they come for free. */

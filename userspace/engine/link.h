@@ -70,6 +70,21 @@ int drover_link_send_head(struct drover_link *l, enum drover_msg_type type, uint
 			  unsigned int flags, struct drover_error *e);
 
 /**
+ * drover_link_send_runs() - the set bits of a bitmap as messages of runs, as many as it takes
+ * @type: RANGES, DISCARD, RECOVER; or RELEASE
+ * @block: the peer's, or agreed, number of it
+ *
+ * None of them is flagged LAST: drover_link_send_last() says that, once for all blocks.
+ */
+int drover_link_send_runs(struct drover_link *l, enum drover_msg_type type, uint32_t block,
+			  const uint64_t *map, uint64_t npages, struct drover_error *e);
+int drover_link_send_last(struct drover_link *l, enum drover_msg_type type,
+			  struct drover_error *e);
+/* COMMIT, PAUSED and their like */
+int drover_link_send_token(struct drover_link *l, enum drover_msg_type type, const uint8_t *token,
+			   struct drover_error *e);
+
+/**
  * drover_link_recv() - next frame's header and body
  * @ret: written on success; the body is l->body
  *

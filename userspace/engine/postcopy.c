@@ -35,26 +35,6 @@ static uint64_t count_left(const struct drover_source *s)
 	return sum;
 }
 
-static int send_discard(struct drover_source *s, unsigned int block, const struct drover_run *run,
-			uint32_t n, bool last, struct drover_error *e)
-{
-	struct drover_msg_runs m = {
-		.block = block,
-		.flags = last ? DROVER_RUNS_LAST : 0,
-		.n = n,
-		.run = run,
-	};
-	_cleanup_free_ uint8_t *body = malloc(65536);
-	int len;
-
-	if (!body)
-		return drover_err(e, -ENOMEM, "DISCARD: out of memory");
-	len = drover_runs_encode(&m, body, 65536);
-	if (len < 0)
-		return drover_err(e, len, "DISCARD: %s", drover_strerror(len));
-	return drover_link_send(s->main, DROVER_MSG_DISCARD, body, (size_t)len, NULL, 0, 0, e);
-}
-
 /* Both sides count a page that is not there as zero, until it is. */
 static void forget_digests(struct drover_source *s, unsigned int block, uint64_t page, uint64_t n)
 {
@@ -64,36 +44,26 @@ static void forget_digests(struct drover_source *s, unsigned int block, uint64_t
 
 int source_discard(struct drover_source *s, struct drover_error *e)
 {
-	_cleanup_free_ struct drover_run *run = calloc(DROVER_RUNS_MAX, sizeof(*run));
 	const struct drover_ram *ram = s->m->ram;
 	unsigned int i;
 	int r = 0;
 
-	if (!run)
-		return drover_err(e, -ENOMEM, "DISCARD: out of memory");
 	atomic_store(&s->left, count_left(s));
 	for (i = 0; i < ram->n && r >= 0; i++) {
 		uint64_t npages = drover_pages(ram->block[i].size), at = 0, start = 0, n;
-		uint32_t k = 0;
 
 		if (s->skip[i])
 			continue;
-		while (r >= 0 && (n = drover_bitmap_next_run(s->dirty[i], npages, at, &start))) {
+		while ((n = drover_bitmap_next_run(s->dirty[i], npages, at, &start))) {
 			forget_digests(s, i, start, n);
-			run[k++] = (struct drover_run){ start, n };
 			at = start + n;
-			if (k < DROVER_RUNS_MAX)
-				continue;
-			r = send_discard(s, i, run, k, false, e);
-			k = 0;
 		}
-		if (k && r >= 0)
-			r = send_discard(s, i, run, k, false, e);
+		r = drover_link_send_runs(s->main, DROVER_MSG_DISCARD, i, s->dirty[i], npages, e);
 	}
 	source_digest_stale(s);
 	source_digest_now(s);
 	if (r >= 0)
-		r = send_discard(s, 0, run, 0, true, e);
+		r = drover_link_send_last(s->main, DROVER_MSG_DISCARD, e);
 	return r < 0 ? r : urgent_start(s, e);
 }
 
@@ -202,17 +172,6 @@ static int prove(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
-static int released(struct drover_source *s)
-{
-	struct drover_msg_token t;
-	uint8_t body[DROVER_TOKEN_LEN];
-	int n;
-
-	memcpy(t.token, s->token, sizeof(t.token));
-	n = drover_token_encode(&t, body, sizeof(body));
-	return drover_link_send(s->main, DROVER_MSG_RELEASED, body, (size_t)n, NULL, 0, 0, NULL);
-}
-
 /* Until all has arrived. */
 static int serve(struct drover_source *s, struct drover_error *e)
 {
@@ -239,26 +198,21 @@ static int serve(struct drover_source *s, struct drover_error *e)
 		r = prove(s, e);
 	drover_crash_point("proved");
 	if (r >= 0)
-		released(s);
+		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
 	return r;
 }
 
 /* End what is left of a connection, and of one that was never whole. */
 static void disconnect(struct drover_source *s, bool tell)
 {
-	struct drover_msg_token t;
-	uint8_t body[DROVER_TOKEN_LEN];
 	unsigned int i;
-	int n;
 
 	for (i = 0; i < s->ndata; i++)
 		if (s->data[i])
 			drover_channel_shutdown(s->data[i]->ch);
 	if (tell && s->main && s->multifd) {
-		memcpy(t.token, s->token, sizeof(t.token));
-		n = drover_token_encode(&t, body, sizeof(body));
 		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
-		drover_link_send(s->main, DROVER_MSG_PAUSED, body, (size_t)n, NULL, 0, 0, NULL);
+		drover_link_send_token(s->main, DROVER_MSG_PAUSED, s->token, NULL);
 	}
 	if (s->main)
 		drover_channel_shutdown(s->main->ch);

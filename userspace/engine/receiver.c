@@ -92,7 +92,6 @@ static int check_peer(struct session *x, struct drover_link *l, struct drover_er
 static int barrier_wait(struct session *x, struct drover_link *l, uint32_t round,
 			struct drover_error *e)
 {
-	struct timespec ts;
 	int r = 0;
 
 	pthread_mutex_lock(&x->lock);
@@ -102,13 +101,7 @@ static int barrier_wait(struct session *x, struct drover_link *l, uint32_t round
 		pthread_cond_broadcast(&x->cond);
 	}
 	while (x->round == round && !x->dead && r >= 0) {
-		clock_gettime(CLOCK_REALTIME, &ts);
-		ts.tv_nsec += WAIT_TICK_MS * 1000000ll;
-		if (ts.tv_nsec >= 1000000000) {
-			ts.tv_sec++;
-			ts.tv_nsec -= 1000000000;
-		}
-		pthread_cond_timedwait(&x->cond, &x->lock, &ts);
+		drover_cond_wait_ms(&x->cond, &x->lock, WAIT_TICK_MS);
 		pthread_mutex_unlock(&x->lock);
 		r = check_peer(x, l, e);
 		pthread_mutex_lock(&x->lock);

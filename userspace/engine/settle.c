@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -83,18 +84,11 @@ static int query(struct drover_source *s, uint32_t *ret_answer, struct drover_er
 /* The operator's word, waiting up to RETRY_MS for it. */
 static enum settle_word operators_word(struct drover_migration *m)
 {
-	struct timespec ts;
 	enum settle_word w;
 
 	pthread_mutex_lock(&m->lock);
-	clock_gettime(CLOCK_REALTIME, &ts);
-	ts.tv_nsec += RETRY_MS * 1000000ll;
-	if (ts.tv_nsec >= 1000000000) {
-		ts.tv_sec++;
-		ts.tv_nsec -= 1000000000;
-	}
 	if (m->word == SETTLE_NONE && !drover_cancelled(&m->cancel))
-		pthread_cond_timedwait(&m->cond, &m->lock, &ts);
+		drover_cond_wait_ms(&m->cond, &m->lock, RETRY_MS);
 	w = m->word;
 	pthread_mutex_unlock(&m->lock);
 	return w;

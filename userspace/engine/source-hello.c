@@ -106,56 +106,23 @@ static void merge_ranges(uint64_t *map, uint64_t npages)
 	}
 }
 
-static int send_runs(struct drover_source *s, unsigned int block, const struct drover_run *run,
-		     uint32_t n, bool last, struct drover_error *e)
-{
-	struct drover_msg_runs m = {
-		.block = block,
-		.flags = last ? DROVER_RUNS_LAST : 0,
-		.n = n,
-		.run = run,
-	};
-	_cleanup_free_ uint8_t *body = malloc(65536);
-	int len;
-
-	if (!body)
-		return drover_err(e, -ENOMEM, "RANGES: out of memory");
-	len = drover_runs_encode(&m, body, 65536);
-	if (len < 0)
-		return drover_err(e, len, "RANGES: %s", drover_strerror(len));
-	return drover_link_send(s->main, DROVER_MSG_RANGES, body, (size_t)len, NULL, 0, 0, e);
-}
-
 /* The first round sends exactly what is announced: dirty starts as the ranges. */
 static int send_ranges(struct drover_source *s, struct drover_error *e)
 {
-	_cleanup_free_ struct drover_run *run = calloc(DROVER_RUNS_MAX, sizeof(*run));
 	const struct drover_ram *ram = s->m->ram;
 	unsigned int i;
 	int r = 0;
 
-	if (!run)
-		return drover_err(e, -ENOMEM, "RANGES: out of memory");
 	for (i = 0; i < ram->n && r >= 0; i++) {
-		uint64_t npages = drover_pages(ram->block[i].size), at = 0, start = 0, n;
-		uint32_t k = 0;
+		uint64_t npages = drover_pages(ram->block[i].size);
 
 		if (s->skip[i])
 			continue;
 		memcpy(s->dirty[i], drover_tracker_data(s->tracker, i), drover_bitmap_bytes(npages));
 		merge_ranges(s->dirty[i], npages);
-		while (r >= 0 && (n = drover_bitmap_next_run(s->dirty[i], npages, at, &start))) {
-			run[k++] = (struct drover_run){ start, n };
-			at = start + n;
-			if (k < DROVER_RUNS_MAX)
-				continue;
-			r = send_runs(s, i, run, k, false, e);
-			k = 0;
-		}
-		if (k && r >= 0)
-			r = send_runs(s, i, run, k, false, e);
+		r = drover_link_send_runs(s->main, DROVER_MSG_RANGES, i, s->dirty[i], npages, e);
 	}
-	return r < 0 ? r : send_runs(s, 0, run, 0, true, e);
+	return r < 0 ? r : drover_link_send_last(s->main, DROVER_MSG_RANGES, e);
 }
 
 /* "multifd-channels: ...; verify: ..." from the array of refusals */

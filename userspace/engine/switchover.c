@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/thread.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -71,7 +72,6 @@ static int pause_guest(struct drover_source *s, struct drover_error *e)
 static int wait_continue(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	struct timespec ts;
 	bool go = false;
 	int r = 0;
 
@@ -80,14 +80,8 @@ static int wait_continue(struct drover_source *s, struct drover_error *e)
 	drover_state_set(m, DROVER_STATE_ACTIVE, DROVER_STATE_PRE_SWITCHOVER);
 	while (!go && r >= 0) {
 		pthread_mutex_lock(&m->lock);
-		clock_gettime(CLOCK_REALTIME, &ts);
-		ts.tv_nsec += 200 * 1000000;
-		if (ts.tv_nsec >= 1000000000) {
-			ts.tv_sec++;
-			ts.tv_nsec -= 1000000000;
-		}
 		if (!m->go_on && !drover_cancelled(&m->cancel))
-			pthread_cond_timedwait(&m->cond, &m->lock, &ts);
+			drover_cond_wait_ms(&m->cond, &m->lock, 200);
 		go = m->go_on;
 		pthread_mutex_unlock(&m->lock);
 		if (drover_cancelled(&m->cancel))
@@ -271,17 +265,6 @@ static int set_record(struct drover_source *s, enum drover_owner_state state,
 	return r;
 }
 
-static int send_token(struct drover_source *s, enum drover_msg_type type, struct drover_error *e)
-{
-	struct drover_msg_token t;
-	uint8_t body[DROVER_TOKEN_LEN];
-	int n;
-
-	memcpy(t.token, s->token, sizeof(t.token));
-	n = drover_token_encode(&t, body, sizeof(body));
-	return drover_link_send(s->main, type, body, (size_t)n, NULL, 0, 0, e);
-}
-
 /* 1: in doubt, nobody knows; 0: handed over; < 0: failed before COMMIT */
 static int commit(struct drover_source *s, struct drover_error *e)
 {
@@ -295,7 +278,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
-	r = send_token(s, DROVER_MSG_COMMIT, &ce);
+	r = drover_link_send_token(s->main, DROVER_MSG_COMMIT, s->token, &ce);
 	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
@@ -310,7 +293,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
 	else if (!s->postcopy)  /* there it says that all has arrived */
-		send_token(s, DROVER_MSG_RELEASED, NULL);
+		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
 	return 0;
 }
 
