@@ -112,12 +112,9 @@ static int end_round(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_msg_round m = { .round = s->round };
 	uint8_t body[16];
-	int n, r = 0;
+	int n = drover_round_end_encode(&m, body, sizeof(body));
+	int r = drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
 
-	if (s->multifd) {       /* else main's own sender has said it */
-		n = drover_round_end_encode(&m, body, sizeof(body));
-		r = drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
-	}
 	while (r >= 0 && s->acked_round < s->round)
 		r = beat(s, e);
 	return r;

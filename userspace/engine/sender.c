@@ -290,6 +290,12 @@ static int send_round(struct sender *x, uint32_t round, bool final, struct drove
 				return r;
 		}
 	}
+	/*
+	 * In postcopy what is waited for goes over main, too, and the last of it may be about
+	 * to go: who sends that says that it was the last.
+	 */
+	if (x->s->handed_over && !x->s->multifd)
+		return 0;
 	n = drover_round_end_encode(&end, body, sizeof(body));
 	return drover_link_send(x->link, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
 }
