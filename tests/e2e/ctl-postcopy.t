@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from drover import DEADLINE, DONE, DROVERCTL, Tap  # noqa: E402
+from drover import DEADLINE, DONE, DROVERCTL, Tap, no_kvm  # noqa: E402
 
 tap = Tap()
 
@@ -68,4 +68,20 @@ def by_hand(world):
     arrived("all of it has arrived", a, b)
 
 
-tap.run(paused, by_hand)
+def new_source(world):
+    """A new daemon of the source knows of no migration, and is told with the same verb."""
+    vmms = world.vmm("vm-a", "--mem", "32M"), world.vmm("vm-b", "--mem", "32M", "--incoming")
+    a, b = (world.daemon(n, "agent:" + v.agent) for n, v in zip("ab", vmms))
+    uri = "unix:" + world.file("m")
+    works(b, "incoming", uri)
+    works(a, "migrate", uri, "--postcopy-after", "0", "--set", "max-postcopy-bandwidth=2M")
+    b.until("postcopy-active", *DONE)
+    a.kill()
+    a.restart()
+    b.until("postcopy-paused", *DONE)
+    r = ctl(a, "recover", uri, "--wait")
+    tap.ok(r[0] == 0 and r[1].startswith("completed in "), "recover on a new daemon of a", r)
+    arrived("all of it has arrived", a, b)
+
+
+tap.run(paused, by_hand, *([] if no_kvm() else [new_source]))

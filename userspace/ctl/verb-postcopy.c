@@ -37,11 +37,9 @@ int verb_recover(struct ctl *c)
 	status = ctl_call(c, "query-migrate", NULL, &info);
 	if (status != CTL_DONE)
 		return status;
-	if (!*json_text(info, NULL, "status")) {
-		drover_err(&e, -ENOENT, "no migration has been started");
-		return ctl_fail(c, &e);
-	}
-	source = strcmp(json_text(info, "drover", "side"), "source") == 0;
+	/* A new daemon of the source knows of none; the destination's has found its own. */
+	source = !*json_text(info, NULL, "status") ||
+		 strcmp(json_text(info, "drover", "side"), "source") == 0;
 	command = source ? "migrate" : "migrate-recover";
 	if (source)
 		json_object_object_add(args, "resume", json_object_new_boolean(true));
