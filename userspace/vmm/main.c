@@ -307,6 +307,7 @@ int main(int argc, char **argv)
 				 .balloon = true };
 	struct sigaction sa = { .sa_handler = kicked };
 	struct drover_text why = { "" };
+	bool missing;
 	struct vm vm;
 	sigset_t set;
 	int r = parse(argc, argv, &opts);
@@ -336,7 +337,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "drover-vmm: %s\n", why.text);
 	/* vCPUs that wait for a page that never comes go on when the agent ends: into their end. */
 	vm_quit(&vm);
+	missing = vm.agent && drover_agent_pages_missing(vm.agent);
 	drover_agent_free(vm.agent);
-	vm_free(&vm);
+	/* Unless the module's gate keeps them: then they can only be killed, as exit does. */
+	if (!missing || !opts.region)
+		vm_free(&vm);
 	return r == -EOPNOTSUPP ? EXIT_SKIP : r < 0;
 }
