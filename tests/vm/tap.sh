@@ -39,15 +39,21 @@ ctl() { # ctl a|b VERB...
 }
 
 info() { ctl "$1" status --json 2>&1; }
-# field a NAME: the text or number of a member, wherever it is
+# field a NAME: the text or number of a member, wherever it is but in the ages of counters
 field() {
-	info "$1" | sed -n "s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" |
+	info "$1" | sed -n "/\"ages\":/,/}/d; s/,\$//; s/^ *\"$2\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" |
 		tail -n 1
 }
-state() { info a | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1; }
-# in_state STATE...: is it in one of these?
+# state [a|b]: of the migration, by default as the source has it
+state() {
+	info "${1:-a}" | sed -n '/"migration"/,$s/^ *"status": *"\([^"]*\)".*/\1/p' | head -n 1
+}
+# in_state [a|b] STATE...: is it in one of these?
 in_state() {
-	now=$(state)
+	case $1 in
+	a | b) now=$(state "$1") && shift ;;
+	*) now=$(state) ;;
+	esac
 	for want; do [ "$now" = "$want" ] && return; done
 	return 1
 }
@@ -57,6 +63,19 @@ daemon() { # daemon a|b GUEST; $daemon is its pid
 	daemon=$!
 	pids="$pids $daemon"
 	until_true 20 ctl "$1" status >/dev/null 2>&1
+}
+
+# Of a drover-vmm at side b: has its guest said whether it came over whole?
+judged() { [ "$(field b verdict)" != running ]; }
+
+vmm() { # vmm a|b OPTION...: drover-vmm, that keeps a dirty log; $vmm is its pid
+	side=$1
+	shift
+	drover-vmm --agent "$dir/$side.agent" --mem 8M --dirty 256K --dirty-log \
+		--heartbeat-file "$dir/$side.beats" "$@" >"$dir/vmm-$side.log" 2>&1 &
+	vmm=$!
+	pids="$pids $vmm"
+	until_true 20 grep -qs ready "$dir/vmm-$side.log"
 }
 
 down() {
