@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/bitmap.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "dev/uffd.h"
 #include "fault/fault.h"
@@ -634,6 +636,74 @@ static void test_vmm_gone(void)
 	vmm_end(v);
 }
 
+/* ---- unregistering leaves nobody behind ---- */
+
+#define LEAVES 20000u
+
+struct leaver {
+	const volatile uint8_t *map;
+	atomic_uint go, gone;
+};
+
+static void *leaver_main(void *arg)
+{
+	struct leaver *l = arg;
+	unsigned int i;
+
+	for (i = 1; i <= LEAVES; i++) {
+		while (atomic_load(&l->go) < i)
+			;
+		(void)l->map[i % npages[0] * PAGE];
+		atomic_store(&l->gone, i);
+	}
+	return NULL;
+}
+
+static bool gone_within(struct leaver *l, unsigned int i, unsigned int ms)
+{
+	uint64_t end = drover_deadline_ms(ms);
+
+	while (atomic_load(&l->gone) < i && drover_now_ns() < end)
+		;
+	return atomic_load(&l->gone) == i;
+}
+
+static void test_leave(void)
+{
+	struct vmm *v = vmm_new();
+	struct leaver l = { .map = v->map[0] };
+	struct uffdio_range all = { v->src.base[0], npages[0] * PAGE };
+	unsigned int i, left = 0;
+	uint64_t until;
+	pthread_t t;
+
+	fill(v, 0, 0, npages[0]);
+	if (pthread_create(&t, NULL, leaver_main, &l))
+		abort();
+	for (i = 1; i <= LEAVES; i++) {
+		if (drover_uffd_register(v->src.uffd, all.start, all.len,
+					 UFFDIO_REGISTER_MODE_MISSING |
+					 UFFDIO_REGISTER_MODE_MINOR) < 0 ||
+		    madvise(v->map[0], all.len, MADV_DONTNEED) < 0)
+			abort();
+		atomic_store(&l.go, i);
+		/* At another point of its way each time. */
+		until = drover_now_ns() + i % 200 * 25;
+		while (drover_now_ns() < until)
+			;
+		drover_uffd_unregister(v->src.uffd, all.start, all.len);
+		if (gone_within(&l, i, 5000))
+			continue;
+		left++;
+		ioctl(v->src.uffd, UFFDIO_WAKE, &all);
+		gone_within(&l, i, 5000);
+	}
+	pthread_join(t, NULL);
+	tap_ok(!left, "who touches a page while it is unregistered goes on: %u of %u did not", left,
+	       LEAVES);
+	vmm_end(v);
+}
+
 int main(void)
 {
 	char why[256];
@@ -648,5 +718,6 @@ int main(void)
 	test_crowd();
 	test_killed();
 	test_vmm_gone();
+	test_leave();
 	return tap_done();
 }

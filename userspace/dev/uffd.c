@@ -84,7 +84,13 @@ int drover_uffd_unregister(int fd, uint64_t start, uint64_t len)
 {
 	struct uffdio_range a = { start, len };
 
-	return ioctl(fd, UFFDIO_UNREGISTER, &a) < 0 ? -errno : 0;
+	if (ioctl(fd, UFFDIO_UNREGISTER, &a) < 0)
+		return -errno;
+	/*
+	 * The kernel wakes who waits before it takes the registration away; who comes to wait
+	 * in between, under the lock of the mapping alone (Linux 6.8 and later), sleeps for ever.
+	 */
+	return ioctl(fd, UFFDIO_WAKE, &a) < 0 ? -errno : 0;
 }
 
 int drover_uffd_writeprotect(int fd, uint64_t start, uint64_t len, bool protect)
