@@ -445,12 +445,13 @@ int pc_finish(struct postcopy *pc, struct drover_error *e)
 	return r;
 }
 
-/* release-ram: tell what has arrived since the last time. */
+/* release-ram: tell what has arrived since the last time; 1: there may be more to tell. */
 int pc_release(struct session *x, struct drover_error *e)
 {
 	_cleanup_free_ struct drover_run *run = NULL;
 	_cleanup_free_ uint8_t *body = NULL;
 	struct postcopy *pc = x->pc;
+	bool told = false;
 	unsigned int i;
 	int r = 0;
 
@@ -487,8 +488,9 @@ int pc_release(struct session *x, struct drover_error *e)
 		r = len < 0 ? drover_err(e, len, "RELEASE: %s", drover_strerror(len)) :
 			      drover_link_send(x->main, DROVER_MSG_RELEASE, body, (size_t)len, NULL,
 					       0, 0, e);
+		told = true;
 	}
-	return r;
+	return r < 0 ? r : told;
 }
 
 int drover_dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)

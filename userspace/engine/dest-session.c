@@ -93,6 +93,8 @@ static int round_end(struct session *x, const struct drover_frame *f, struct dro
 		return 0;
 	if (x->pc && x->pc->armed) {
 		r = pc_wait_all(x, e);
+		while (r >= 0 && (r = pc_release(x, e)) > 0)
+			;
 		if (r < 0)
 			return r;
 	}
@@ -161,7 +163,7 @@ static int postcopy_beat(struct session *x, struct drover_error *e)
 	x->beat_ns = now;
 	if (x->committed && atomic_exchange(&x->m->pause_asked, false))
 		return drover_err(e, -EINTR, "paused by migrate-pause");
-	return pc_release(x, e);
+	return pc_release(x, e) < 0 ? e->code : 0;
 }
 
 static int next_message(struct session *x, struct drover_error *e)
