@@ -4,6 +4,7 @@
 # nested KVM: the module keeps waiting who touches what is missing. Connections are paused and
 # either droverd is killed on the way; the guest says itself whether it came over whole.
 # needs: kvm-amd
+# set: long
 # timeout: 180
 # files: tests/vm/tap.sh droverd droverctl drover-vmm
 . tap.sh

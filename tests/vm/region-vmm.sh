@@ -3,6 +3,7 @@
 # Runs in the test guest: drover-vmm with its RAM in a region of the module, under nested
 # KVM, and its migration to another one. The guest says itself whether it came over whole.
 # needs: kvm-amd
+# set: long
 # timeout: 120
 # files: tests/vm/tap.sh droverd droverctl drover-vmm
 . tap.sh
