@@ -67,21 +67,6 @@ int source_discard(struct drover_source *s, struct drover_error *e)
 	return r < 0 ? r : urgent_start(s, e);
 }
 
-static void apply_limit(struct drover_source *s)
-{
-	struct drover_runtime rt;
-	uint64_t rate, share = 0;
-
-	drover_runtime_get(s->m, &rt);
-	rate = rt.max_postcopy_bandwidth;
-	if (s->hostlimit)
-		share = drover_hostlimit_share(s->hostlimit, drover_now_ns(),
-					       source_sent_bytes(s, NULL), senders_waiting(s));
-	if (share && (!rate || share < rate))
-		rate = share;
-	drover_limit_set(s->limit, rate);
-}
-
 /* What is due every now and then; < 0: this connection is over. */
 static int beat(struct drover_source *s, struct drover_error *e)
 {
@@ -179,12 +164,12 @@ static int serve(struct drover_source *s, struct drover_error *e)
 	s->acked_round = 0;
 	DROVER_STAT(s->m, round, s->round);
 	drover_limit_shut(s->limit);
-	apply_limit(s);
+	source_apply_limit(s);
 	s->work.empty = false;
 	senders_open_round(s, s->round, false);
 	while (r >= 0 && !senders_round_over(s, &error)) {
 		r = beat(s, e);
-		apply_limit(s);
+		source_apply_limit(s);
 	}
 	if (r >= 0 && error.code)
 		r = source_why(s, &error, e);

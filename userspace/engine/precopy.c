@@ -113,13 +113,13 @@ static int end_round_on_main(struct drover_source *s, uint32_t round, bool final
 	return drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
 }
 
-static void apply_limit(struct drover_source *s)
+void source_apply_limit(struct drover_source *s)
 {
 	struct drover_runtime rt;
 	uint64_t rate, share = 0;
 
 	drover_runtime_get(s->m, &rt);
-	rate = rt.max_bandwidth;
+	rate = s->handed_over ? rt.max_postcopy_bandwidth : rt.max_bandwidth;
 	if (s->hostlimit)
 		share = drover_hostlimit_share(s->hostlimit, drover_now_ns(),
 					       source_sent_bytes(s, NULL), senders_waiting(s));
@@ -163,7 +163,7 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 		if (atomic_load(&s->m->postcopy_asked))
 			drover_limit_open(s->limit);
 		else if (!s->stop_ns)
-			apply_limit(s);
+			source_apply_limit(s);
 		r = drover_check_stall(s->m, e);
 		if (r < 0)
 			return r;
@@ -198,7 +198,7 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	DROVER_STAT(s->m, round, s->round);
 	/* Before the first byte: a small guest would be gone by the first tick. */
 	if (!s->stop_ns)
-		apply_limit(s);
+		source_apply_limit(s);
 	senders_open_round(s, s->round, final);
 	r = watch_round(s, e);
 	remember(s, t0, sent);

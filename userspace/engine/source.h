@@ -211,6 +211,8 @@ int source_postcopy(struct drover_source *s, bool paused, struct drover_error *e
 int source_harvest(struct drover_source *s, bool final, struct drover_error *e);
 /* @final: the guest is stopped */
 int source_round(struct drover_source *s, bool final, struct drover_error *e);
+/* max-bandwidth, in postcopy max-postcopy-bandwidth, or our share of the host's. */
+void source_apply_limit(struct drover_source *s);
 int source_precopy(struct drover_source *s, struct drover_error *e);
 /* switchover.c */
 int source_switchover(struct drover_source *s, struct drover_error *e);
