@@ -140,30 +140,10 @@ int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drove
 
 static int adopt_config(struct drover_dest *d, const char *text, struct drover_error *e)
 {
-	struct drover_migration *m = d->m;
-	struct drover_presence present = { { 0 } };
 	_cleanup_json_ struct json_object *o = NULL;
-	struct drover_config cfg, live;
 	int r = drover_json_parse(text, strlen(text), DROVER_LEDGER_CONFIG_MAX, &o, e);
 
-	if (r >= 0)
-		r = drover_config_init(&cfg);
-	if (r < 0)
-		return r;
-	r = drover_config_set_json(&cfg, o, &present, e);
-	if (r >= 0)
-		r = drover_config_copy(&cfg, &live);
-	if (r < 0) {
-		drover_config_deinit(&cfg);
-		return r;
-	}
-	pthread_mutex_lock(&m->lock);
-	drover_config_deinit(&m->config);
-	drover_config_deinit(&m->live);
-	m->config = cfg;
-	m->live = live;
-	pthread_mutex_unlock(&m->lock);
-	return 0;
+	return r < 0 ? r : drover_take_config(d->m, o, e);
 }
 
 static int find_ledger(struct drover_dest *d, struct drover_ledger **ret, struct drover_error *e)

@@ -132,6 +132,9 @@ struct drover_runtime {
 	uint32_t stall_timeout, max_rounds, total_timeout;
 	int on_no_converge;
 };
+/* Postcopy taken up: the session's config, from the peer or the ledger, replaces ours. */
+struct json_object;
+int drover_take_config(struct drover_migration *m, struct json_object *o, struct drover_error *e);
 void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret);
 
 /* Is this the moment after which nobody may cancel? false: the bell has been rung before. */

@@ -143,6 +143,30 @@ void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret)
 	ret->on_no_converge = (int)m->live.on_no_converge;
 }
 
+int drover_take_config(struct drover_migration *m, struct json_object *o, struct drover_error *e)
+{
+	struct drover_presence present = { { 0 } };
+	struct drover_config cfg, live;
+	int r = drover_config_init(&cfg);
+
+	if (r < 0)
+		return drover_err(e, r, "config: %s", drover_strerror(r));
+	r = drover_config_set_json(&cfg, o, &present, e);
+	if (r >= 0)
+		r = drover_config_copy(&cfg, &live);
+	if (r < 0) {
+		drover_config_deinit(&cfg);
+		return r;
+	}
+	pthread_mutex_lock(&m->lock);
+	drover_config_deinit(&m->config);
+	drover_config_deinit(&m->live);
+	m->config = cfg;
+	m->live = live;
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
 bool drover_commit_point(struct drover_migration *m)
 {
 	DROVER_LOCK(&m->lock);

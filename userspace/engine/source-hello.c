@@ -141,28 +141,12 @@ static int refused(const struct drover_msg_hello_ack *a, struct drover_error *e)
 /* A new droverd learns the session's config from the other side. */
 static int take_config(struct drover_source *s, struct json_object *o, struct drover_error *e)
 {
-	struct drover_migration *m = s->m;
-	struct drover_presence present = { { 0 } };
-	struct drover_config cfg, live;
-	int r = drover_config_init(&cfg);
+	int r = drover_take_config(s->m, o, e);
 
 	if (r < 0)
 		return r;
-	r = drover_config_set_json(&cfg, o, &present, e);
-	if (r >= 0)
-		r = drover_config_copy(&cfg, &live);
-	if (r < 0) {
-		drover_config_deinit(&cfg);
-		return r;
-	}
-	pthread_mutex_lock(&m->lock);
-	drover_config_deinit(&m->config);
-	drover_config_deinit(&m->live);
-	m->config = cfg;
-	m->live = live;
-	pthread_mutex_unlock(&m->lock);
-	s->multifd = cfg.multifd;
-	s->zero_copy = cfg.zero_copy_send;
+	s->multifd = s->m->config.multifd;
+	s->zero_copy = s->m->config.zero_copy_send;
 	return 0;
 }
 
