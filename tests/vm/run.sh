@@ -73,6 +73,7 @@ find_program() {
 }
 
 needs=
+bring "$(find_program hold-kvm)"
 : >"$rd/tests/list"
 for t; do
 	f=$(source_of "$t") || exit 1
