@@ -17,10 +17,12 @@
 int main(int argc, char **argv)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
 
 	if (argc < 2)
 		return 2;
-	if (kvm < 0 || ioctl(kvm, KVM_CREATE_VM, 0) < 0)
+	/* KVM's descriptors end with exec() unless told otherwise. */
+	if (vm < 0 || fcntl(vm, F_SETFD, 0) < 0)
 		printf("# hold-kvm: %s\n", strerror(errno));
 	execv(argv[1], argv + 1);
 	printf("# hold-kvm: %s: %s\n", argv[1], strerror(errno));
