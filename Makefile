@@ -24,7 +24,7 @@ HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drove
 
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh \
-	python3-openssl python3-bitarray python3-simplejson
+	python3-openssl python3-bitarray python3-simplejson systemtap-sdt-dev
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Prints the tables of the protocol as reStructuredText: `gen-protocol messages`, `states`
- * or `statistics`. The pages are included by Documentation/protocol.rst and its kin.
+ * Prints the tables of the protocol as reStructuredText: `gen-protocol messages`, `states`,
+ * `statistics` or `tracepoints`. The pages are included by Documentation/protocol.rst and its kin.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -141,6 +141,23 @@ static int statistics(void)
 	return 0;
 }
 
+static int tracepoints(void)
+{
+	printf(header, "userspace/base/trace.def");
+	row("Tracepoint");
+	cell("Arguments");
+	cell("When");
+#define NAME(name) printf("   * - ``%s``\n", #name)
+#define TRACE1(name, doc, t1, a1) NAME(name); cell(#a1); cell(doc);
+#define TRACE2(name, doc, t1, a1, t2, a2) NAME(name); cell(#a1 ", " #a2); cell(doc);
+#define TRACE3(name, doc, t1, a1, t2, a2, t3, a3) \
+	NAME(name); cell(#a1 ", " #a2 ", " #a3); cell(doc);
+#define TRACE4(name, doc, t1, a1, t2, a2, t3, a3, t4, a4) \
+	NAME(name); cell(#a1 ", " #a2 ", " #a3 ", " #a4); cell(doc);
+#include "base/trace.def"
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -148,12 +165,13 @@ int main(int argc, char **argv)
 		int (*print)(void);
 	} page[] = {
 		{ "messages", messages }, { "states", states }, { "statistics", statistics },
+		{ "tracepoints", tracepoints },
 	};
 	size_t i;
 
 	for (i = 0; argc == 2 && i < sizeof(page) / sizeof(page[0]); i++)
 		if (!strcmp(argv[1], page[i].name))
 			return page[i].print();
-	fprintf(stderr, "usage: gen-protocol messages|states|statistics\n");
+	fprintf(stderr, "usage: gen-protocol messages|states|statistics|tracepoints\n");
 	return 2;
 }

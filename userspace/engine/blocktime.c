@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/trace.h"
 #include "fault/fault.h"
 
 #define SHARDS 64u
@@ -138,6 +139,12 @@ static int thread_index(struct drover_blocktime *bt, int tid)
 	return UNKNOWN;
 }
 
+static int tid_of(struct drover_blocktime *bt, int thread)
+{
+	return thread == UNKNOWN ? 0 :
+	       atomic_load_explicit(&bt->thread[thread].tid, memory_order_relaxed);
+}
+
 /*
  * One more (or less) is blocked from @now on. Callers may come here in another order than
  * their clocks say; time does not run backwards for that, it stands still.
@@ -163,9 +170,14 @@ static_assert(DROVER_BLOCKTIME_THREADS < (1u << LEVEL_BITS), "all threads can be
 
 /* ---- waits ---- */
 
+static uint64_t wait_ns(const struct wait *w, uint64_t now)
+{
+	return now > w->since ? now - w->since : 0;
+}
+
 static void count(struct drover_blocktime *bt, const struct wait *w, uint64_t now)
 {
-	uint64_t ns = now > w->since ? now - w->since : 0, us = ns / 1000;
+	uint64_t ns = wait_ns(w, now), us = ns / 1000;
 	unsigned int n = us ? 63u - (unsigned int)__builtin_clzll(us) : 0;
 
 	add(&bt->bucket[n < DROVER_BLOCKTIME_BUCKETS ? n : DROVER_BLOCKTIME_BUCKETS - 1], 1);
@@ -182,6 +194,7 @@ static void count(struct drover_blocktime *bt, const struct wait *w, uint64_t no
 static void wait_end(struct drover_blocktime *bt, const struct wait *w, uint64_t now)
 {
 	count(bt, w, now);
+	drover_trace_fault_done(w->block, w->page, tid_of(bt, w->thread), wait_ns(w, now) / 1000);
 	if (w->thread != UNKNOWN)
 		level_change(bt, -1, now);
 	atomic_fetch_sub(&bt->waiting, 1);

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/kernel-compat.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "engine/dest.h"
 
 #define FAULTS_MAX 64
@@ -50,6 +51,7 @@ static void fault(struct postcopy *pc, unsigned int thread, const struct drover_
 	struct drover_fault_run run = { f->block, f->page, 1 };
 	uint64_t now = pc->bt ? drover_now_ns() : 0;
 
+	drover_trace_fault_request(f->block, f->page, f->pid);
 	if (pc->bt)
 		drover_blocktime_fault(pc->bt, f, now);
 	if (drover_bit_test_acquire(pc->ledger->received[f->block], f->page)) {

@@ -21,6 +21,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "engine/dest.h"
 
 #define WAIT_TICK_MS 200
@@ -231,7 +232,8 @@ struct landing {
 	uint8_t scratch[DROVER_PAGE_SIZE];
 };
 
-static void arrived(struct session *x, const struct drover_fault_run *run, unsigned int n)
+static void arrived(struct session *x, struct drover_link *l, const struct drover_fault_run *run,
+		    unsigned int n)
 {
 	struct postcopy *pc = x->pc;
 	uint64_t pages = 0, now = pc->bt ? drover_now_ns() : 0;
@@ -239,6 +241,8 @@ static void arrived(struct session *x, const struct drover_fault_run *run, unsig
 
 	for (i = 0; i < n; i++) {
 		pages += run[i].npages;
+		drover_trace_pages_placed(run[i].block, run[i].page, run[i].npages,
+					  drover_channel_name(l->ch));
 		if (pc->bt)
 			drover_blocktime_placed(pc->bt, run[i].block, run[i].page, run[i].npages,
 						now);
@@ -278,7 +282,7 @@ static int land(struct landing *a, struct drover_error *e)
 		if (r < 0)
 			return r;
 		drover_crash_point("published");
-		arrived(a->x, a->run, a->nruns);
+		arrived(a->x, a->link, a->run, a->nruns);
 	}
 	a->niov = a->nruns = 0;
 	a->bytes = 0;
@@ -310,8 +314,8 @@ static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
 }
 
 /* Pages that read as zero: dropped, not written. */
-static int zero_run(struct session *x, unsigned int block, uint64_t page, uint64_t n,
-		    struct drover_error *e)
+static int zero_run(struct session *x, struct drover_link *l, unsigned int block, uint64_t page,
+		    uint64_t n, struct drover_error *e)
 {
 	struct drover_fault_run run = { .block = block };
 	uint64_t end = page + n;
@@ -331,7 +335,7 @@ static int zero_run(struct session *x, unsigned int block, uint64_t page, uint64
 		r = x->pc->ops->publish(x->pc->state, &run, 1, true, e);
 		if (r < 0)
 			return r;
-		arrived(x, &run, 1);
+		arrived(x, l, &run, 1);
 	}
 	return 0;
 }
@@ -376,7 +380,7 @@ int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame
 			return drover_link_bad(l, e), r;
 		if (run.kind == DROVER_PAGES_ZERO) {
 			zero += run.npages;
-			r = zero_run(x, a.block, run.page, run.npages, e);
+			r = zero_run(x, l, a.block, run.page, run.npages, e);
 		}
 		for (page = run.page; run.kind == DROVER_PAGES_RAW && r >= 0 &&
 		     page < run.page + run.npages; page++, raw++)

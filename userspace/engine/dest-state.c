@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/trace.h"
 #include "engine/dest.h"
 
 #define PIECE_MAX (4u << 20)
@@ -162,7 +163,10 @@ static int resume(struct session *x, struct drover_error *e)
 	if (r >= 0 && g->ops->resumed && !(x->pc && x->pc->armed))
 		g->ops->resumed(g);
 	pthread_mutex_unlock(&x->d->guest);
-	DROVER_STAT(x->m, dt_resume, (drover_now_ns() - t) / 1000);
+	t = (drover_now_ns() - t) / 1000;
+	if (x->run && r >= 0)
+		drover_trace_guest_resumed(t);
+	DROVER_STAT(x->m, dt_resume, t);
 	DROVER_STAT(x->m, downtime_us, (drover_now_ns() - x->final_ns) / 1000);
 	DROVER_STAT(x->m, downtime, (drover_now_ns() - x->final_ns) / DROVER_NS_PER_MS);
 	return r;

@@ -14,8 +14,14 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/internal.h"
+
+static const char *side_name(const struct drover_migration *m)
+{
+	return m->side == DROVER_SIDE_SOURCE ? "source" : "destination";
+}
 
 bool drover_state_set(struct drover_migration *m, enum drover_state from, enum drover_state to)
 {
@@ -26,6 +32,7 @@ bool drover_state_set(struct drover_migration *m, enum drover_state from, enum d
 		return false;
 	if (!atomic_compare_exchange_strong(&m->state, &want, (int)to))
 		return false;
+	drover_trace_state(side_name(m), drover_state_name(from), drover_state_name(to));
 	if (m->event)
 		m->event(m->opaque, &ev);
 	return true;
@@ -69,8 +76,10 @@ void drover_fail(struct drover_migration *m, const struct drover_error *e)
 {
 	DROVER_LOCK(&m->lock);
 
-	if (!m->error.code && e->code)
-		m->error = *e;
+	if (m->error.code || !e->code)
+		return;
+	m->error = *e;
+	drover_trace_error(side_name(m), -e->code, m->error.msg);
 }
 
 void drover_unfail(struct drover_migration *m)

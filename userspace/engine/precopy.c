@@ -12,6 +12,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -186,6 +187,7 @@ static void remember(struct drover_source *s, uint64_t t0, uint64_t sent0)
 	};
 	DROVER_LOCK(&s->m->lock);
 
+	drover_trace_round_end(s->round, r.sent_bytes, r.duration_us);
 	drover_rounds_add(&s->m->rounds, &r);
 }
 
@@ -199,6 +201,7 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	/* Before the first byte: a small guest would be gone by the first tick. */
 	if (!s->stop_ns)
 		source_apply_limit(s);
+	drover_trace_round_begin(s->round, s->dirty_pages);
 	senders_open_round(s, s->round, final);
 	r = watch_round(s, e);
 	remember(s, t0, sent);

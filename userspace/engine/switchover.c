@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -43,6 +44,7 @@ static void account_downtime(struct drover_source *s)
 
 	lap(s, &st->dt_commit);
 	ns = s->lap_ns - s->stop_ns;
+	drover_trace_handed_over(ns / 1000, s->postcopy ? atomic_load(&s->left) : 0);
 	DROVER_STAT(s->m, downtime_us, ns / 1000);
 	DROVER_STAT(s->m, downtime, (ns + DROVER_NS_PER_MS / 2) / DROVER_NS_PER_MS);
 	/* The operator's pause was not to be foreseen. */
@@ -64,6 +66,7 @@ static int pause_guest(struct drover_source *s, struct drover_error *e)
 	r = m->guest->ops->pause(m->guest, &m->cancel, e);
 	if (r < 0)
 		return drover_err_prefix(e, "pause: "), r;
+	drover_trace_guest_paused((drover_now_ns() - s->stop_ns) / 1000);
 	drover_send_event(m, DROVER_EVENT_STOP);
 	return 0;
 }

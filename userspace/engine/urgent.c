@@ -15,6 +15,7 @@
 #include "base/crash.h"
 #include "base/ramfile.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source.h"
 
@@ -29,6 +30,7 @@ int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 	struct drover_migration *m = s->m;
 	struct drover_msg_page_req q;
 	int r = drover_page_req_decode(l->body, len, &q, e);
+	bool fresh;
 
 	if (r < 0)
 		return drover_link_bad(l, e), r;
@@ -38,7 +40,9 @@ int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 				  drover_channel_name(l->ch), q.block, (unsigned long long)q.page,
 				  s->postcopy ? "no such page" : "not in postcopy");
 	drover_stat_add(&m->stats.postcopy_requests, 1);
-	if (!drover_bit_test_and_clear_atomic(s->dirty[q.block], q.page))
+	fresh = drover_bit_test_and_clear_atomic(s->dirty[q.block], q.page);
+	drover_trace_page_request(q.block, q.page, fresh);
+	if (!fresh)
 		return 0;
 	atomic_fetch_sub(&s->left, 1);
 	drover_crash_point("request");
