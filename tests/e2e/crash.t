@@ -19,13 +19,14 @@ MEM = ["--mem", "64M", "--dirty", "20M"]
 CONFIG = {"postcopy-ram": True, "postcopy-from-start": True, "multifd": True,
           "max-postcopy-bandwidth": 30 << 20}
 PREEMPT = {**CONFIG, "postcopy-preempt": True}
+SIDE = {"a": "source", "b": "destination"}
 # While a page is placed, and which time it is
 PLACING = [(p, n) for p in ("claimed", "received", "digested", "arrived", "published")
            for n in (1, 40)]
 # Steps of the handover that the destination can die in, and of the end
 DEST = [("owned", 1), ("resumed", 1), ("all-here", 1)]
 SOURCE = [("request", 1), ("request", 30), ("all-sent", 1), ("proved", 1), ("commit-sent", 1),
-          ("commit-acked", 1)]
+          ("commit-acked", 1), ("recorded", 1)]
 
 
 def pair(world, victim, point, n):
@@ -59,7 +60,7 @@ def go_on(a, b, uri, within=DEADLINE):
             return x, y
         if y.get("status") == "failed" and not_committed(a, b):
             break
-        if x.get("status") in (None, "none", "postcopy-paused", "completed"):
+        if x.get("status") == "postcopy-paused" and not x["drover"]["in-doubt"]:
             said = a.qmp.call("migrate", uri=uri, resume=True)
         time.sleep(0.1)
     return {"said": said, **a.info()}, b.info()
@@ -80,26 +81,16 @@ def whole(name, x, y, b):
     tap.ok(check.get("verdict") == "passed", f"{name}: the guest's own check", check)
 
 
-def dest(point, n, config):
+def dies(victim, point, n, config):
     def part(world):
-        name = f"destination dies at {point}:{n}, preempt {'on' if config is PREEMPT else 'off'}"
-        _, _, a, b = pair(world, "b", point, n)
+        name = (f"{SIDE[victim]} dies at {point}:{n}, "
+                f"preempt {'on' if config is PREEMPT else 'off'}")
+        _, _, a, b = pair(world, victim, point, n)
         uri = listen(b)
         start(a, uri, config)
-        tap.ok(died(b), f"{name}: it dies", b.text())
-        replace(b)
-        whole(name, *go_on(a, b, uri), b)
-    return part
-
-
-def source(point, n, config):
-    def part(world):
-        name = f"source dies at {point}:{n}, preempt {'on' if config is PREEMPT else 'off'}"
-        _, _, a, b = pair(world, "a", point, n)
-        uri = listen(b)
-        start(a, uri, config)
-        tap.ok(died(a), f"{name}: it dies", a.text())
-        replace(a)
+        d = a if victim == "a" else b
+        tap.ok(died(d), f"{name}: it dies", d.text())
+        replace(d)
         x, y = go_on(a, b, uri)
         if point == "commit-sent" and not_committed(a, b):
             tap.ok(True, f"{name}: before COMMIT was read, so the guest runs on at the source")
@@ -108,10 +99,32 @@ def source(point, n, config):
     return part
 
 
+def both_die(world):
+    """All has arrived, nobody has said so, and each side is told by its VMM alone."""
+    name = "source dies at proved, then the destination"
+    _, _, a, b = pair(world, "a", "proved", 1)
+    uri = listen(b)
+    start(a, uri, PREEMPT)
+    tap.ok(died(a), f"{name}: the source dies", a.text())
+    b.until("completed")
+    b.kill()
+    replace(b)
+    replace(a)
+    info = a.until("postcopy-paused")
+    error = a.error("migrate-incoming", uri="tcp:127.0.0.1:0")
+    tap.ok(error and "serving" in error, f"{name}: its RAM may be needed: {error}", info)
+    a.call("migrate", uri=uri, resume=True)
+    info = a.until("completed")
+    tap.ok(info.get("status") == "completed" and b.running() and not a.running(),
+           f"{name}: the destination's record says that it is not", info)
+    listen(a)
+    tap.ok(a.call("query-status")["status"] == "inmigrate", f"{name}: and it is free for others")
+
+
 def before_commit(victim, point):
     """Then it is as if nothing had been: the guest runs on at the source."""
     def part(world):
-        name = f"{'source' if victim == 'a' else 'destination'} dies at {point}"
+        name = f"{SIDE[victim]} dies at {point}"
         va, _, a, b = pair(world, victim, point, 1)
         start(a, listen(b), CONFIG)
         d = a if victim == "a" else b
@@ -128,9 +141,9 @@ def before_commit(victim, point):
 
 if no_kvm():
     skip_all(no_kvm())
-parts = [dest(*p, c) for p in PLACING for c in (CONFIG, PREEMPT)]
-parts += [dest(*p, PREEMPT) for p in DEST] + [source(*p, PREEMPT) for p in SOURCE]
-parts += [before_commit("b", "armed"), before_commit("a", "in-doubt")]
+parts = [dies("b", *p, c) for p in PLACING for c in (CONFIG, PREEMPT)]
+parts += [dies("b", *p, PREEMPT) for p in DEST] + [dies("a", *p, PREEMPT) for p in SOURCE]
+parts += [both_die, before_commit("b", "armed"), before_commit("a", "in-doubt")]
 for i, p in enumerate(parts):
     p.__name__ = f"part {i}"
 tap.run(*parts)

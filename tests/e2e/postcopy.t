@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Postcopy: the guest runs at the destination before its memory is there, and gets it."""
 import os
+import re
 import subprocess
 import sys
 import time
@@ -355,6 +356,68 @@ def killed(world, side):
     kvm_whole(f"{side} killed", va, vb, b)
 
 
+SERVING = (r"guest: it is serving: where it runs now its RAM is needed still \(postcopy session "
+           r"[0-9a-f]{8}, paused\); 'migrate' with resume=true goes on with it, migrate-settle "
+           r"with own=false gives it up")
+
+
+def is_serving(world, name, a):
+    """What the guest's RAM is needed for is the record's to say, whoever asks."""
+    a.until("postcopy-paused")
+    until(lambda: "gone" in a.info().get("error-desc", ""))
+    for command, uri in (("migrate-incoming", "tcp:127.0.0.1:0"), ("migrate", "tcp:127.0.0.1:1")):
+        text = a.error(command, uri=uri)
+        tap.ok(text and re.fullmatch(SERVING, text), f"{name}: {command}: {text}", a.info())
+    text = a.error("migrate-settle", own=True)
+    tap.ok(text and "of the past" in text and not a.running(), f"{name}: settle own: {text}")
+
+
+def serving(world):
+    """A new source daemon keeps its hands off what the destination needs, until it does not."""
+    va, vb, a, b = kvm_pair(world)
+    uri = listen(b)
+    start(a, uri, {**SLOW_LINE, **PREEMPT, **MULTIFD, "max-postcopy-bandwidth": 4 * MIB})
+    begin(a, b)
+    beats = len(va.beats())
+    a.kill()
+    a.restart()
+    is_serving(world, "killed source", a)
+    a.kill()
+    a.restart()
+    is_serving(world, "and another one", a)
+    a.call("migrate", uri=uri, resume=True)
+    a.until("postcopy-active", "completed")
+    a.call("migrate-set-config", **{"max-postcopy-bandwidth": 0})
+    moved("recovered", a, b)
+    kvm_whole("recovered", va, vb, b)
+    tap.ok(len(va.beats()) == beats, "the source's guest has never run again")
+    a.kill()
+    a.restart()
+    tap.ok(a.status() == "none" and a.call("query-status")["status"] == "postmigrate",
+           "the next source daemon finds it released", a.info())
+    start(b, listen(a), SLOW_LINE)
+    begin(b, a)
+    moved("and back", b, a)
+
+
+def given_up(world):
+    """migrate-settle: the operator knows that there is no destination any more."""
+    a, b = world.sims(SIM_A, SIM_B)
+    start(a, listen(b), SLOW_PUSH)
+    begin(a, b)
+    text = a.error("migrate-settle", own=False)
+    tap.ok(text == "settle: nothing is in doubt here", f"not while it is under way: {text}")
+    a.call("migrate-pause")
+    a.until("postcopy-paused")
+    text = a.error("migrate-incoming", uri="tcp:127.0.0.1:0")
+    tap.ok(text and re.fullmatch(SERVING, text), f"paused: {text}", a.info())
+    a.call("migrate-settle", own=False)
+    info = a.until("completed")
+    tap.ok(info["status"] == "completed" and not a.running(), "given up", brief(info))
+    listen(a)
+    tap.ok(a.call("query-status")["status"] == "inmigrate", "its RAM may be emptied", a.info())
+
+
 def killed_source(world):
     killed(world, "source")
 
@@ -364,11 +427,11 @@ def killed_destination(world):
 
 
 parts = [matrix, states, from_start, no_converge, precopy_suffices, cut, elsewhere, by_hand,
-         again_and_again, release, limited]
+         again_and_again, release, limited, given_up]
 reason = no_kvm()
 if reason:
     tap.skip("with a KVM guest", reason)
 else:
-    parts += [kvm_plain, kvm_unix, kvm_all, kvm_cut, killed_source, killed_destination]
+    parts += [kvm_plain, kvm_unix, kvm_all, kvm_cut, killed_source, killed_destination, serving]
 only = sys.argv[1:]
 tap.run(*(p for p in parts if not only or p.__name__ in only))

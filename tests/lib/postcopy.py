@@ -59,10 +59,8 @@ class Operator:
                 self.recovered += 1
         here = a.get("status", "none")
         paused = here == "postcopy-paused" and not a["drover"]["in-doubt"]
-        # A new daemon, or one that only settled whose guest it is, does not know what is left.
-        if paused or (here in ("none", "completed") and there not in ("none", "completed")):
-            if self.ask(self.src, "migrate", uri=self.resume(), resume=True):
-                self.resumed += 1
+        if paused and self.ask(self.src, "migrate", uri=self.resume(), resume=True):
+            self.resumed += 1
         return a, b
 
     def work(self, seconds):

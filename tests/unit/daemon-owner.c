@@ -17,6 +17,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "guest/agent-proto.h"
+#include "place/ledger.h"
 #include "tap.h"
 
 #define RAM_SIZE (1u << 20)
@@ -294,6 +296,7 @@ static void test_released(void)
 #define RESUME "{\"uri\":\"tcp:127.0.0.1:1\",\"resume\":true}"
 #define RECOVER "{\"uri\":\"tcp:127.0.0.1:0\"}"
 #define NO_RESUME "Cannot resume if there is no paused migration"
+#define SERVING "serving: where it runs now its RAM is needed still (postcopy session 07070707, paused); 'migrate' with resume=true"
 #define NO_RECOVER "Migrate recover can only be run when postcopy is paused."
 
 /* It tries, and is paused again. */
@@ -302,7 +305,7 @@ static bool paused(struct host *h, const char *why)
 	uint64_t deadline = drover_deadline_ms(PATIENCE_MS);
 	struct drover_migration_info info = { 0 };
 
-	while (h->d.job && !info.error_desc[0] && drover_now_ns() < deadline) {
+	while (h->d.job && !strstr(info.error_desc, why) && drover_now_ns() < deadline) {
 		usleep(10000);
 		drover_migration_info(h->d.job->m, &info);
 	}
@@ -315,7 +318,103 @@ static bool paused(struct host *h, const char *why)
 	return job_postcopy(h->d.job) && strstr(info.error_desc, why);
 }
 
-/* Nothing tells whether a released guest has all its pages: the operator does. */
+/* The record says so, and nothing may be done to this RAM until it is over, or given up. */
+static void test_serving(const char *dir)
+{
+	char peer[256];
+	struct host h;
+
+	peer_text(peer, dir, "nobody");
+	attach(&h, DROVER_OWNER_SERVING, 7, peer);
+	tap_ok(paused(&h, "the droverd that began it is gone"),
+	       "a record that is serving: its postcopy is paused");
+	tap_ok(strcmp(run_state_name(&h.d), "finish-migrate") == 0, "run state: finish-migrate");
+	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, SERVING), "migrate-incoming is refused");
+	tap_ok(refused(&h, cmd_migrate, MIGRATE, SERVING), "migrate, too");
+	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "Postcopy migration in progress, cannot cancel."),
+	       "cancel as well");
+	tap_ok(command(&h, cmd_migrate, RESUME, NULL) == 0 && paused(&h, "onnect"),
+	       "with resume it tries, and is paused again");
+	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":true}", "of the past") &&
+	       owner(&h.fake) == DROVER_OWNER_SERVING, "settle own: never");
+	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":false}", NULL) == 0 && settled(&h) &&
+	       owner(&h.fake) == DROVER_OWNER_RELEASED &&
+	       strcmp(run_state_name(&h.d), "postmigrate") == 0, "settle release gives it up");
+	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":false}", "nothing is in doubt"),
+	       "once");
+	detach(&h);
+}
+
+/* The destination has forgotten the session, and its record tells that nothing was missing. */
+static void test_serving_done(const char *dir)
+{
+	char peer[256], args[512];
+	struct host a, b;
+
+	peer_text(peer, dir, "done");
+	snprintf(args, sizeof(args), "{\"uri\":\"unix:%s/done\",\"resume\":true}", dir);
+	attach(&b, DROVER_OWNER_OWNED, 9, peer);
+	attach(&a, DROVER_OWNER_SERVING, 8, peer);
+	tap_ok(command(&a, cmd_migrate, args, NULL) == 0 && paused(&a, "no migration with this token"),
+	       "another session's destination: paused");
+	tap_ok(owner(&a.fake) == DROVER_OWNER_SERVING, "and still serving");
+	detach(&a);
+	attach(&a, DROVER_OWNER_SERVING, 9, peer);
+	tap_ok(command(&a, cmd_migrate, args, NULL) == 0 && settled(&a) &&
+	       owner(&a.fake) == DROVER_OWNER_RELEASED &&
+	       drover_migration_state(a.d.job->m) == DROVER_STATE_COMPLETED,
+	       "this session's: it has all, so it is released");
+	detach(&a);
+	detach(&b);
+}
+
+/*
+ * A postcopy is in doubt, and its destination has a ledger. @knows: the source's VMM has the
+ * state serving
+ */
+static void test_serving_doubt(const char *dir, bool knows)
+{
+	struct drover_ledger *ledger = NULL;
+	static const uint8_t token[16] = { 9 };
+	uint64_t deadline = drover_deadline_ms(PATIENCE_MS);
+	struct drover_error e = DROVER_ERROR_INIT;
+	char peer[256];
+	struct host a, b;
+
+	peer_text(peer, dir, "doubt");
+	memset(&b, 0, sizeof(b));
+	fake_init(&b.fake, DROVER_OWNER_OWNED, 9, peer);
+	drover_ledger_new(&b.fake.ram, true, &ledger, &e);
+	drover_ledger_bind(ledger, token, "{}", &e);
+	/* Its daemon could not take it up: the record answers all the same. */
+	attach_to(&b);
+	b.fake.ledger = ledger->fd;
+	memset(&a, 0, sizeof(a));
+	fake_init(&a.fake, DROVER_OWNER_IN_DOUBT, 9, peer);
+	a.fake.traits.knows_serving = knows;
+	attach_to(&a);
+	while (owner(&a.fake) == DROVER_OWNER_IN_DOUBT && drover_now_ns() < deadline)
+		usleep(10000);
+	tap_ok(owner(&a.fake) == (knows ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED),
+	       "in doubt, and pages are missing there: %s %s",
+	       drover_owner_name(owner(&a.fake)), e.msg);
+	while (a.d.job->settle && drover_now_ns() < deadline) {
+		events_ready(&a.d, 0);
+		usleep(10000);
+		if (!knows)
+			break;
+	}
+	tap_ok(!knows || paused(&a, "the droverd that began it is gone"), "and it is taken up");
+	detach(&a);
+	b.fake.ledger = -1;
+	drover_ledger_free(ledger);
+	detach(&b);
+}
+
+/*
+ * Nothing tells whether a released guest has all its pages where the VMM is older, or it was
+ * settled by hand: the operator does.
+ */
 static void test_postcopy_source(void)
 {
 	struct host h;
@@ -331,7 +430,7 @@ static void test_postcopy_source(void)
 	tap_ok(strcmp(run_state_name(&h.d), "finish-migrate") == 0, "run state: finish-migrate");
 	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "Postcopy migration in progress, cannot cancel."),
 	       "it can't be cancelled");
-	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, "There's a migration process in progress"),
+	tap_ok(refused(&h, cmd_migrate_incoming, MIGRATE, SERVING),
 	       "nor its RAM be overwritten");
 	tap_ok(refused(&h, cmd_migrate_pause, "{}", "only supported during postcopy-active"),
 	       "nor paused twice");
@@ -420,6 +519,10 @@ int main(void)
 	test_bad_peer();
 	test_released();
 	test_postcopy_source();
+	test_serving(dir);
+	test_serving_done(dir);
+	test_serving_doubt(dir, true);
+	test_serving_doubt(dir, false);
 	test_postcopy_dest(dir);
 	test_pair(dir, DROVER_OWNER_OWNED, false, "committed");
 	test_pair(dir, DROVER_OWNER_INCOMING, true, "not committed");

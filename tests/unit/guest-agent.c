@@ -179,9 +179,9 @@ static void no_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 0; }
 static void many_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 257; }
 static void two_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 2; }
 static void bad_run_state(struct answer *a) { a->m.body.hello_ack.run_state = 3; }
-static void bad_owner(struct answer *a) { a->m.body.hello_ack.owner.state = 5; }
+static void bad_owner(struct answer *a) { a->m.body.hello_ack.owner.state = 6; }
 static void open_peer(struct answer *a) { memset(a->m.body.hello_ack.owner.peer, 'x', 512); }
-static void bad_record(struct answer *a) { a->m.body.owner.state = 5; }
+static void bad_record(struct answer *a) { a->m.body.owner.state = 6; }
 static void no_name(struct answer *a) { a->m.body.ram.name[0] = 0; }
 static void bad_name(struct answer *a) { a->m.body.ram.name[1] = '\n'; }
 static void long_name(struct answer *a) { memset(a->m.body.ram.name, 'a', 64); }
@@ -256,7 +256,7 @@ static const struct lie lies[] = {
 	{ "257 blocks", DROVER_AGENT_HELLO_ACK, many_blocks, NULL, -EPROTO, "257 RAM blocks" },
 	{ "one block twice", DROVER_AGENT_HELLO_ACK, two_blocks, NULL, -EPROTO, "named twice" },
 	{ "a dead run state", DROVER_AGENT_HELLO_ACK, bad_run_state, NULL, -EPROTO, "run state" },
-	{ "unknown ownership", DROVER_AGENT_HELLO_ACK, bad_owner, NULL, -EPROTO, "state 5" },
+	{ "unknown ownership", DROVER_AGENT_HELLO_ACK, bad_owner, NULL, -EPROTO, "state 6" },
 	{ "endless peer", DROVER_AGENT_HELLO_ACK, open_peer, NULL, -EPROTO, "not terminated" },
 	{ "no name", DROVER_AGENT_RAM, no_name, NULL, -EPROTO, "bad name" },
 	{ "a newline in a name", DROVER_AGENT_RAM, bad_name, NULL, -EPROTO, "bad name" },
@@ -290,7 +290,7 @@ static const struct lie lies[] = {
 	{ "state of another length", DROVER_AGENT_STATE, wrong_len, do_save, -EPROTO, "file has" },
 	{ "empty state", DROVER_AGENT_STATE, no_len, do_save, -EPROTO, "0 bytes" },
 	{ "unknown ownership later", DROVER_AGENT_OWNER, bad_record, do_owner, -EPROTO,
-	  "state 5" },
+	  "state 6" },
 	{ "an old VMM", DROVER_AGENT_LEDGER, honest_lie, do_fault, -EOPNOTSUPP, "too old" },
 	{ "stray bits", DROVER_AGENT_DIRTY, honest_lie, do_sync, 0, "" },
 	{ "a long bitmap", DROVER_AGENT_DIRTY, long_bitmap, do_sync, -EPROTO, "16 bytes" },

@@ -220,6 +220,11 @@ static void life(void)
 	drover_err_clear(&e);
 	tap_ok(g->ops->owner_set(g, &rec, NULL) == 0 && g->ops->resume(g, &e) == -EPERM,
 	       "in doubt: %s", e.msg);
+	rec.state = DROVER_OWNER_SERVING;
+	drover_err_clear(&e);
+	tap_ok(g->ops->owner_set(g, &rec, NULL) == 0 && g->ops->resume(g, NULL) == -EPERM &&
+	       g->ops->prepare_incoming(g, &e) == -EBUSY && sim_page_ok(page_at(s, 3), 7, 3),
+	       "serving: %s", e.msg);
 	rec.state = DROVER_OWNER_OWNED;
 	g->ops->owner_set(g, &rec, NULL);
 	drover_err_clear(&e);

@@ -146,6 +146,7 @@ static void test_close_source(const char *dir)
 		{ DROVER_OWNER_OWNED, true, 0 },
 		{ DROVER_OWNER_IN_DOUBT, false, 0 },
 		{ DROVER_OWNER_RELEASED, false, 0 },
+		{ DROVER_OWNER_SERVING, false, 0 },
 	};
 	struct drover_agent_value v = { .value = 50 };
 	struct drover_agent_msg m;
@@ -161,6 +162,8 @@ static void test_close_source(const char *dir)
 		raw_request(fd, DROVER_AGENT_THROTTLE, &v, sizeof(v));
 		raw_request(fd, DROVER_AGENT_LOG_START, NULL, 0);
 		raw_request(fd, DROVER_AGENT_PAUSE, NULL, 0);
+		if (cases[i].state == DROVER_OWNER_SERVING)
+			raw_owner(fd, DROVER_OWNER_IN_DOUBT, 1);
 		raw_owner(fd, cases[i].state, 1);
 		if (cases[i].bye)
 			drover_agent_msg_send(fd, DROVER_AGENT_BYE, 9, NULL, 0, NULL, 0, 0, NULL);

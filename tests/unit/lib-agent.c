@@ -60,14 +60,37 @@ static void test_source(struct fake *f, struct drover_guest *g)
 	       f->running && g->ops->status(g) == DROVER_GUEST_RUNNING, "OWNER owned, RESUME");
 }
 
+/* A destination's guest runs on what this RAM still has. */
+static void test_serving(struct fake *f, struct drover_guest *g)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	tap_ok(g->ops->traits(g)->knows_serving, "this VMM knows the state serving");
+	g->ops->pause(g, NULL, &e);
+	tap_ok(set_record(g, DROVER_OWNER_SERVING, 1, &e) == -EPERM,
+	       "serving only from in-doubt: %s", e.msg);
+	drover_err_clear(&e);
+	f->host[5000] = 77;
+	tap_ok(!set_record(g, DROVER_OWNER_IN_DOUBT, 1, &e) &&
+	       !set_record(g, DROVER_OWNER_SERVING, 1, &e), "OWNER serving");
+	tap_ok(g->ops->prepare_incoming(g, &e) == -EBUSY && strstr(e.msg, "serving") &&
+	       !f->prepared && f->host[5000] == 77, "PREPARE empties nothing: %s", e.msg);
+	drover_err_clear(&e);
+	tap_ok(g->ops->resume(g, &e) == -EPERM && !f->running && strstr(e.msg, "serving"),
+	       "RESUME: %s", e.msg);
+	drover_err_clear(&e);
+	tap_ok(set_record(g, DROVER_OWNER_OWNED, 0, &e) == -EPERM &&
+	       set_record(g, DROVER_OWNER_IN_DOUBT, 1, NULL) == -EPERM &&
+	       set_record(g, DROVER_OWNER_INCOMING, 2, NULL) == -EPERM,
+	       "nor is there a way round: %s", e.msg);
+	tap_ok(!set_record(g, DROVER_OWNER_RELEASED, 1, NULL), "OWNER released");
+}
+
 static void test_dest(struct fake *f, struct drover_guest *g)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct stat st;
 
-	g->ops->pause(g, NULL, &e);
-	set_record(g, DROVER_OWNER_IN_DOUBT, 1, &e);
-	tap_ok(!set_record(g, DROVER_OWNER_RELEASED, 1, &e), "OWNER released");
 	tap_ok(set_record(g, DROVER_OWNER_OWNED, 0, &e) == -EPERM, "released is final: %s", e.msg);
 	drover_err_clear(&e);
 	tap_ok(!g->ops->prepare_incoming(g, &e) && f->prepared == 1 && !fstat(f->fd, &st) &&
@@ -373,6 +396,7 @@ int main(void)
 	test_attach(&f, g);
 	test_source(&f, g);
 	test_second(&f);
+	test_serving(&f, g);
 	test_dest(&f, g);
 	test_log(&f, g);
 	test_verdict(&f, g);

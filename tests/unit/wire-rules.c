@@ -184,8 +184,8 @@ static const struct rule_case cases[] = {
 	{ "item twice", DROVER_MSG_DIGEST_ACK, 40, 8, 7, "out of order" },
 	{ "items out of order", DROVER_MSG_DIGEST_ACK, 24, 4, 1, "out of order" },
 	/* OWNER, PAGE_REQ */
-	{ "answer 2", DROVER_MSG_OWNER, 16, 4, 2, OK },
-	{ "answer 3", DROVER_MSG_OWNER, 16, 4, 3, "answer" },
+	{ "answer 3", DROVER_MSG_OWNER, 16, 4, 3, OK },
+	{ "answer 4", DROVER_MSG_OWNER, 16, 4, 4, "answer" },
 	{ "text", DROVER_MSG_OWNER, 20, 1, 0xc3, "text" },
 	{ "block 256", DROVER_MSG_PAGE_REQ, 0, 4, 256, "block" },
 	{ "last page", DROVER_MSG_PAGE_REQ, 4, 8, PAGES_END - 1, OK },

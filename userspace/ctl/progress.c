@@ -222,7 +222,8 @@ void progress_hint(const struct progress *p, char *buf, size_t size)
 		snprintf(buf, size, "waiting for 'droverctl continue'");
 	} else if (is(p, "postcopy-paused")) {
 		snprintf(buf, size, "paused: 'droverctl recover URI' %s",
-			 p->source ? "at the destination, then here" : "here, then at the source");
+			 p->source ? "at the destination, then here; this memory is needed there" :
+				     "here, then at the source");
 	} else if (is(p, "active") && p->source && diverges(p)) {
 		advice(p, tip, sizeof(tip));
 		snprintf(buf, size,

@@ -146,11 +146,29 @@ static int resume(const struct qmp_call *call, const struct request *rq, struct 
 	return postcopy_resume(call->opaque, rq->channels, e);
 }
 
+static bool serving(const struct job *j)
+{
+	return job_postcopy(j) && j->side == DROVER_SIDE_SOURCE &&
+	       drover_migration_state(j->m) == DROVER_STATE_POSTCOPY_PAUSED;
+}
+
+static int refuse_serving(const struct droverd *d, struct drover_error *e)
+{
+	struct drover_migration_info info;
+
+	drover_migration_info(d->job->m, &info);
+	return drover_err(e, -EBUSY,
+			  "guest: it is serving: where it runs now its RAM is needed still (postcopy session %s, paused); 'migrate' with resume=true goes on with it, migrate-settle with own=false gives it up",
+			  info.session);
+}
+
 /* What makes any new migration impossible, in either direction. */
 static int check_idle(const struct droverd *d, struct drover_error *e)
 {
 	if (job_in_doubt(d->job))
 		return drover_err(e, -EBUSY, JOB_DOUBT_TEXT);
+	if (serving(d->job))
+		return refuse_serving(d, e);
 	/* A destination whose guest runs already is no longer waiting for one. */
 	if (job_running(d->job) && (d->job->side == DROVER_SIDE_SOURCE || job_postcopy(d->job)))
 		return drover_err(e, -EBUSY, "There's a migration process in progress");
@@ -277,7 +295,7 @@ int cmd_migrate_settle(struct qmp_call *call, struct drover_error *e)
 {
 	struct droverd *d = call->opaque;
 
-	if (!job_in_doubt(d->job))
+	if (!d->job)
 		return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
 	return drover_migration_settle(d->job->m, qmp_arg_bool(call, "own", false), e);
 }

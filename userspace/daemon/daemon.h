@@ -153,9 +153,11 @@ void job_dismiss(struct job *j);
 
 /* owner.c: what the guest's record asks for at start-up (and after a failed start). */
 void owner_attach(struct droverd *d);
+/* An in-doubt session that another daemon left: what it turned out to be may go on. */
+void owner_settled(struct droverd *d, const struct queued_event *qe);
 /*
- * Take up a postcopy whose daemon has died: @list is where to connect to, or where to
- * listen. -ENOENT: the guest's VMM knows of none, nothing has happened.
+ * Take up a postcopy whose daemon has died: @list is where to connect to, at once, or where
+ * to listen. -ENOENT: the guest's VMM knows of none, nothing has happened.
  */
 int owner_take_up(struct droverd *d, enum drover_side side,
 		  const struct drover_channel_list *list, struct drover_error *e);

@@ -159,6 +159,7 @@ void events_ready(void *opaque, uint32_t events)
 		job_tell_state(d, qe);
 		maybe_moved(d, qe);
 		maybe_exit_on_error(d, qe);
+		owner_settled(d, qe);
 		free(qe);
 	}
 }

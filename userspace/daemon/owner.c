@@ -3,9 +3,8 @@
  * What the guest's ownership record asks of a new daemon. A source in doubt asks its
  * peer until somebody knows; a destination, whatever became of it, answers such a
  * question on the address its peer knows. One whose VMM still has a ledger is in
- * postcopy, and paused; a source that has released its guest may have to serve it yet,
- * and is told so, and where to, by the operator. The record is the VMM's, so it is there
- * when the daemon that wrote it is not.
+ * postcopy, and paused, as is a source that is serving: the operator says where it is to
+ * connect to. The record is the VMM's, so it is there when the daemon that wrote it is not.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -62,8 +61,9 @@ static int list_of_nobody(struct drover_channel_list **ret, struct drover_error 
 	return 0;
 }
 
-static int settle(struct droverd *d, enum drover_side side,
-		  const struct drover_channel_list *list, struct drover_error *e)
+/* What the record asks for: @settle: whose is the guest? Else a postcopy goes on. */
+static int begin(struct droverd *d, enum drover_side side, bool settle,
+		 const struct drover_channel_list *list, struct drover_error *e)
 {
 	struct drover_presence none = { { 0 } };
 	struct drover_migration_params p = {
@@ -72,50 +72,58 @@ static int settle(struct droverd *d, enum drover_side side,
 		.present = &none,
 		.channels = list,
 		.fd = -1,
-		.settle = true,
+		.settle = settle,
+		.postcopy = !settle,
 	};
+	int r = job_start(d, &p, false, e);
 
-	return job_start(d, &p, false, e);
+	if (r >= 0 && !settle && side == DROVER_SIDE_DEST)
+		guest_check_begin(d);
+	return r;
 }
 
-static void settle_source(struct droverd *d, const char *peer)
+static void attach_source(struct droverd *d, bool settle, const char *peer)
 {
 	_cleanup_(list_freep) struct drover_channel_list *list = NULL;
 	struct drover_error e = DROVER_ERROR_INIT;
 	int r;
 
-	drover_logf(&d->log, DROVER_LOG_WARNING,
-		    "guest: its ownership is in doubt; asking %s", *peer ? peer : "nobody");
-	if (list_of_peer(peer, &list, &e) < 0) {
-		drover_logf(&d->log, DROVER_LOG_ERR,
-			    "guest: recorded peer: %s; only migrate-settle can decide", e.msg);
+	drover_logf(&d->log, DROVER_LOG_WARNING, "guest: %s %s",
+		    settle ? "its ownership is in doubt; asking" :
+		    "its postcopy is paused, its RAM needed still; it was migrated to",
+		    *peer ? peer : "nobody");
+	r = list_of_peer(peer, &list, &e);
+	if (r < 0) {
+		drover_logf(&d->log, DROVER_LOG_ERR, "guest: recorded peer: %s%s", e.msg,
+			    settle ? "; only migrate-settle can decide" : "");
 		drover_err_clear(&e);
-		if (list_of_nobody(&list, &e) < 0) {
-			drover_logf(&d->log, DROVER_LOG_ERR, "%s", e.msg);
-			return;
-		}
+		r = list_of_nobody(&list, &e);
 	}
-	r = settle(d, DROVER_SIDE_SOURCE, list, &e);
+	if (r >= 0)
+		r = begin(d, DROVER_SIDE_SOURCE, settle, list, &e);
 	if (r < 0)
-		drover_logf(&d->log, DROVER_LOG_ERR, "guest: settle: %s", e.msg);
+		drover_logf(&d->log, DROVER_LOG_ERR, "guest: %s: %s",
+			    settle ? "settle" : "postcopy", e.msg);
 }
 
 /* The address may still be held by what used it before; nobody knows for how long. */
-static void settle_dest(struct droverd *d, const char *peer)
+static void attach_dest(struct droverd *d, bool settle, const char *peer)
 {
 	_cleanup_(list_freep) struct drover_channel_list *list = NULL;
 	struct drover_error e = DROVER_ERROR_INIT;
 
 	if (list_of_peer(peer, &list, &e) < 0) {
-		drover_logf(&d->log, DROVER_LOG_ERR, "guest: recorded address: %s", e.msg);
+		drover_logf(&d->log, DROVER_LOG_ERR, "guest: recorded address: %s%s", e.msg,
+			    settle ? "" : "; its postcopy waits for migrate-recover");
 		return;
 	}
-	if (settle(d, DROVER_SIDE_DEST, list, &e) >= 0) {
-		drover_logf(&d->log, DROVER_LOG_INFO,
-			    "guest: answering for its last session on %s", peer);
+	if (begin(d, DROVER_SIDE_DEST, settle, list, &e) >= 0) {
+		drover_logf(&d->log, DROVER_LOG_INFO, "guest: %s %s",
+			    settle ? "answering for its last session on" :
+			    "its postcopy is paused; listening on", peer);
 		return;
 	}
-	drover_logf(&d->log, DROVER_LOG_WARNING, "guest: answering on %s: %s; trying again", peer,
+	drover_logf(&d->log, DROVER_LOG_WARNING, "guest: listening on %s: %s; trying again", peer,
 		    e.msg);
 	loop_timer_arm(&d->settle_retry, SETTLE_RETRY_MS);
 }
@@ -140,32 +148,18 @@ static bool has_ledger(struct droverd *d)
 	return fd >= 0;
 }
 
+/*
+ * A released source may have to serve: an older VMM does not know that state, and who settled
+ * it by hand may not have known. So the operator may try.
+ */
 static bool has_postcopy(struct droverd *d, enum drover_side side,
 			 const struct drover_owner_record *rec)
 {
 	if (!token_set(rec))
 		return false;
-	return side == DROVER_SIDE_SOURCE ? rec->state == DROVER_OWNER_RELEASED :
+	return side == DROVER_SIDE_SOURCE ?
+	       rec->state == DROVER_OWNER_SERVING || rec->state == DROVER_OWNER_RELEASED :
 	       rec->state == DROVER_OWNER_OWNED && has_ledger(d);
-}
-
-static int take_up(struct droverd *d, enum drover_side side,
-		   const struct drover_channel_list *list, struct drover_error *e)
-{
-	struct drover_presence none = { { 0 } };
-	struct drover_migration_params p = {
-		.side = side,
-		.config = &d->settings,
-		.present = &none,
-		.channels = list,
-		.fd = -1,
-		.postcopy = true,
-	};
-	int r = job_start(d, &p, false, e);
-
-	if (r >= 0 && side == DROVER_SIDE_DEST)
-		guest_check_begin(d);
-	return r;
 }
 
 int owner_take_up(struct droverd *d, enum drover_side side,
@@ -176,30 +170,11 @@ int owner_take_up(struct droverd *d, enum drover_side side,
 
 	if (r < 0)
 		return drover_err_prefix(e, "guest: ownership record: "), r;
-	return has_postcopy(d, side, &rec) ? take_up(d, side, list, e) : -ENOENT;
-}
-
-/* Paused, and the source may come: to where it knows us, until the operator names another. */
-static void attach_postcopy(struct droverd *d, const char *peer)
-{
-	_cleanup_(list_freep) struct drover_channel_list *list = NULL;
-	struct drover_error e = DROVER_ERROR_INIT;
-	int r = list_of_peer(peer, &list, &e);
-
-	if (r < 0) {
-		drover_logf(&d->log, DROVER_LOG_ERR,
-			    "guest: postcopy: recorded address: %s; waiting for migrate-recover",
-			    e.msg);
-		return;
-	}
-	r = take_up(d, DROVER_SIDE_DEST, list, &e);
-	if (r >= 0) {
-		drover_logf(&d->log, DROVER_LOG_INFO,
-			    "guest: its postcopy is paused; listening on %s", peer);
-		return;
-	}
-	drover_logf(&d->log, DROVER_LOG_WARNING, "guest: postcopy: %s; trying again", e.msg);
-	loop_timer_arm(&d->settle_retry, SETTLE_RETRY_MS);
+	if (!has_postcopy(d, side, &rec))
+		return -ENOENT;
+	r = begin(d, side, false, list, e);
+	return r >= 0 && side == DROVER_SIDE_SOURCE ?
+	       drover_migration_resume(d->job->m, list, e) : r;
 }
 
 void owner_attach(struct droverd *d)
@@ -212,10 +187,20 @@ void owner_attach(struct droverd *d)
 		return;
 	}
 	d->released = rec.state == DROVER_OWNER_RELEASED;
-	if (rec.state == DROVER_OWNER_IN_DOUBT)
-		settle_source(d, rec.peer);
+	if (rec.state == DROVER_OWNER_IN_DOUBT || rec.state == DROVER_OWNER_SERVING)
+		attach_source(d, rec.state == DROVER_OWNER_IN_DOUBT, rec.peer);
 	else if (has_postcopy(d, DROVER_SIDE_DEST, &rec))
-		attach_postcopy(d, rec.peer);
+		attach_dest(d, false, rec.peer);
 	else if (rec.state != DROVER_OWNER_RELEASED && token_set(&rec) && *rec.peer)
-		settle_dest(d, rec.peer);
+		attach_dest(d, true, rec.peer);
+}
+
+void owner_settled(struct droverd *d, const struct queued_event *qe)
+{
+	struct job *j = d->job;
+
+	/* It was a postcopy, it turned out, and another droverd's. */
+	if (qe->ev.type == DROVER_EVENT_SETTLED && !qe->ev.owned && j && j->id == qe->job &&
+	    j->settle)
+		owner_attach(d);
 }

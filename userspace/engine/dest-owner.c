@@ -56,6 +56,21 @@ static void stop_session(struct drover_dest *d, const uint8_t *token)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* A ledger is there exactly as long as something is missing, or not proved. */
+static enum drover_owner_answer committed(struct drover_dest *d, struct drover_error *e)
+{
+	struct drover_guest *g = d->m->guest;
+	_cleanup_close_ int fd = -EBADF;
+	int r = 0;
+	DROVER_LOCK(&d->guest);
+
+	if (g->ops->ledger_get)
+		r = g->ops->ledger_get(g, &fd, e);
+	if (r < 0)
+		return DROVER_OWNER_UNKNOWN;
+	return fd >= 0 ? DROVER_OWNER_INCOMPLETE : DROVER_OWNER_COMMITTED;
+}
+
 static enum drover_owner_answer decide(struct drover_dest *d, const uint8_t *token,
 				       struct drover_error *e)
 {
@@ -74,7 +89,7 @@ static enum drover_owner_answer decide(struct drover_dest *d, const uint8_t *tok
 	}
 	switch (rec.state) {
 	case DROVER_OWNER_OWNED:
-		return DROVER_OWNER_COMMITTED;
+		return committed(d, e);
 	case DROVER_OWNER_FENCED:
 		return DROVER_OWNER_NOT_COMMITTED;
 	case DROVER_OWNER_INCOMING:

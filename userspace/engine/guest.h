@@ -29,6 +29,7 @@ enum drover_owner_state {
 	DROVER_OWNER_IN_DOUBT,          /* a source from before COMMIT until settled: must not run */
 	DROVER_OWNER_RELEASED,          /* a source that handed over: must not run */
 	DROVER_OWNER_FENCED,            /* a destination that answered "not committed": must not run */
+	DROVER_OWNER_SERVING,           /* a source in postcopy: must not run, its RAM is needed still */
 };
 
 #define DROVER_OWNER_PEER_MAX 512
@@ -55,6 +56,7 @@ struct drover_guest_traits {
 	bool has_uuid;
 	bool can_throttle;
 	bool keeps_record;              /* the record survives droverd (agent); sim: false */
+	bool knows_serving;             /* the record can be SERVING */
 };
 
 enum drover_run_state {

@@ -359,8 +359,13 @@ int drover_migration_settle(struct drover_migration *m, bool own, struct drover_
 {
 	DROVER_LOCK(&m->lock);
 
-	if (!drover_migration_in_doubt(m))
-		return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
+	if (!drover_migration_in_doubt(m)) {
+		if (m->side != DROVER_SIDE_SOURCE ||
+		    drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED || atomic_load(&m->ended))
+			return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
+		if (own)
+			return drover_err(e, -EPERM, "settle: the guest has run at its destination since; what is here is of the past");
+	}
 	m->word = own ? SETTLE_OWN : SETTLE_RELEASE;
 	pthread_cond_broadcast(&m->cond);
 	return 0;

@@ -56,8 +56,9 @@ struct drover_event {
  * @settle: source: do not migrate, settle the guest's in-doubt record with its peer;
  *	destination: only answer OWNER_QUERY about the guest's record
  * @postcopy: take up a postcopy whose droverd has died: the state is postcopy-paused at
- *	once. Source: its guest's record is released, the destination of @channels knows what
- *	it lacks; the config comes from there. Destination: the guest link has its ledger
+ *	once. Source: its guest's record is serving, the destination knows what it lacks, and
+ *	the config comes from there; waits for resume, whatever @channels are. Destination:
+ *	the guest link has its ledger
  *	(guest ops ledger_get()), the config is in it; listens on @channels
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
@@ -123,7 +124,8 @@ int drover_migration_check_runtime(const struct drover_migration *m, const struc
 void drover_migration_set_runtime(struct drover_migration *m, const struct drover_config *cfg);
 /*
  * settle --force: decide an in-doubt session without the peer. @own: the guest runs here.
- * -EINVAL when nothing is in doubt.
+ * Not @own on a paused postcopy's source gives up what the destination still lacks.
+ * -EINVAL when neither is so.
  */
 int drover_migration_settle(struct drover_migration *m, bool own, struct drover_error *e);
 
@@ -196,6 +198,7 @@ int drover_migration_blocktime(struct drover_migration *m, struct drover_blockti
  * @zero_copy: "on", "off: ...reason"
  * @digest: "none", "equal", "differ: ..."
  * @peer: other end of the main channel
+ * @session: source in postcopy: the first bytes of its token
  * @listening: destination: real addresses, JSON array text of SocketAddress objects
  * @channels: channels in use, main included
  * @bad_page: pages named by a digest or audit alarm ("ram0:4711")
@@ -209,6 +212,7 @@ struct drover_migration_info {
 	char zero_copy[128];
 	char digest[256];
 	char peer[256];
+	char session[16];
 	char listening[1024];
 	unsigned int channels;
 	struct {

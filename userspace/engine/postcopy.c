@@ -154,6 +154,22 @@ static int prove(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
+/*
+ * Nothing here is needed any more. A record that can't be changed is settled by another
+ * droverd, so the destination must remember the session.
+ */
+static int release(struct drover_source *s, bool tell)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	if (source_record(s, DROVER_OWNER_RELEASED, &e) < 0)
+		drover_fail(s->m, &e);
+	else if (tell)
+		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
+	drover_crash_point("released");
+	return 0;
+}
+
 /* Until all has arrived. */
 static int serve(struct drover_source *s, struct drover_error *e)
 {
@@ -179,9 +195,7 @@ static int serve(struct drover_source *s, struct drover_error *e)
 	if (r >= 0)
 		r = prove(s, e);
 	drover_crash_point("proved");
-	if (r >= 0)
-		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
-	return r;
+	return r < 0 ? r : release(s, true);
 }
 
 /* End what is left of a connection, and of one that was never whole. */
@@ -212,16 +226,18 @@ static void disconnect(struct drover_source *s, bool tell)
 	s->main = drover_link_free(s->main);
 }
 
-/* migrate resume=true, with where to go on */
+/* migrate resume=true, with where to go on; 1: the operator gives it up */
 static int wait_resume(struct drover_source *s)
 {
 	struct drover_migration *m = s->m;
 	DROVER_LOCK(&m->lock);
 
-	while (!m->next_channels && !drover_cancelled(&m->cancel))
+	while (!m->next_channels && m->word != SETTLE_RELEASE && !drover_cancelled(&m->cancel))
 		pthread_cond_wait(&m->cond, &m->lock);
 	if (drover_cancelled(&m->cancel))
 		return -ECANCELED;
+	if (m->word == SETTLE_RELEASE)
+		return 1;
 	drover_channel_list_deinit(m->channels);
 	free(m->channels);
 	m->channels = TAKE_PTR(m->next_channels);
@@ -238,6 +254,18 @@ static void paused(struct drover_source *s, const struct drover_error *e)
 	drover_fail(m, &error);
 	atomic_store(&m->pause_asked, false);
 	drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
+}
+
+/* Nothing is sent any more: all had arrived before, or it was given up. */
+static int over(struct drover_source *s)
+{
+	struct drover_migration *m = s->m;
+
+	drover_unfail(m);
+	release(s, false);
+	drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
+	drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
+	return 1;
 }
 
 static int alloc_adopted(struct drover_source *s, struct drover_error *e)
@@ -268,6 +296,7 @@ static int alloc_adopted(struct drover_source *s, struct drover_error *e)
 	return s->group[0] ? 0 : source_digest_init(s, e);
 }
 
+/* 1: the destination has all of it, and can't go on with what it has no use for */
 static int go_on(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
@@ -278,6 +307,8 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 		return drover_err(e, -ECANCELED, "resume: the migration has ended");
 	drover_progress(m, drover_now_ns());
 	r = source_reconnect(s, e);
+	if (r == -EREMOTEIO && source_done_there(s))
+		return 1;
 	if (r >= 0 && s->adopted)
 		r = alloc_adopted(s, e);
 	if (r < 0)
@@ -298,12 +329,19 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
+void source_session_text(struct drover_source *s)
+{
+	drover_info_text(s->m, s->m->info.session, sizeof(s->m->info.session), "%02x%02x%02x%02x",
+			 s->token[0], s->token[1], s->token[2], s->token[3]);
+}
+
 int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
 	int r = 0;
 
 	s->handed_over = source_sent_bytes(s, NULL) + 1;
+	source_session_text(s);
 	if (is_paused)
 		disconnect(s, false);
 	else
@@ -321,8 +359,12 @@ int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error
 		drover_err_clear(e);
 		is_paused = false;
 		r = wait_resume(s);
-		if (r >= 0)
+		if (r == 0)
 			r = go_on(s, e);
+		if (r > 0) {
+			disconnect(s, false);
+			return over(s);
+		}
 	}
 	disconnect(s, false);
 	return -ECANCELED;

@@ -3,7 +3,8 @@
  * An in-doubt session on the source: COMMIT was sent, or may have been, and its answer
  * never came. The guest stays paused until the destination has said who owns it, or an
  * operator does (settle --force). Asking is repeated for ever: a new droverd over there
- * will answer from its VMM's record.
+ * will answer from its VMM's record. Where it was a postcopy, the answer tells: this droverd
+ * may not be the one that began it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +82,14 @@ static int query(struct drover_source *s, uint32_t *ret_answer, struct drover_er
 	return r;
 }
 
+bool source_done_there(struct drover_source *s)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	uint32_t answer;
+
+	return query(s, &answer, &e) >= 0 && answer == DROVER_OWNER_COMMITTED;
+}
+
 /* The operator's word, waiting up to RETRY_MS for it. */
 static enum settle_word operators_word(struct drover_migration *m)
 {
@@ -94,25 +103,27 @@ static enum settle_word operators_word(struct drover_migration *m)
 	return w;
 }
 
-static int decided(struct drover_source *s, bool own, bool resume, struct drover_error *e)
+static int decided(struct drover_source *s, uint32_t answer, bool resume, struct drover_error *e)
 {
-	struct drover_migration *m = s->m;
-	struct drover_owner_record rec = {
-		.state = own ? DROVER_OWNER_OWNED : DROVER_OWNER_RELEASED,
-	};
+	bool own = answer == DROVER_OWNER_NOT_COMMITTED;
+	bool serving = !own && (s->postcopy || answer == DROVER_OWNER_INCOMPLETE);
 	struct drover_event ev = { .type = DROVER_EVENT_SETTLED, .owned = own };
+	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
+	struct drover_migration *m = s->m;
 	int r;
 
-	if (!own)
-		memcpy(rec.token, s->token, sizeof(rec.token));
-	r = m->guest->ops->owner_set(m->guest, &rec, e);
+	r = own ? m->guest->ops->owner_set(m->guest, &rec, e) :
+	    source_record(s, serving ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
+	pthread_mutex_lock(&m->lock);
+	m->word = SETTLE_NONE;
+	pthread_mutex_unlock(&m->lock);
 	if (m->event)
 		m->event(m->opaque, &ev);
 	atomic_store(&m->in_doubt, false);
 	/* In postcopy the guest is there and its memory is not: that stays paused. */
-	if (!own && s->postcopy)
+	if (serving)
 		return 0;
 	if (!own) {
 		drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
@@ -151,7 +162,7 @@ bool source_settle(struct drover_source *s, bool resume)
 			answer = w == SETTLE_OWN ? DROVER_OWNER_NOT_COMMITTED :
 				 DROVER_OWNER_COMMITTED;
 		drover_err_clear(&e);
-		r = decided(s, answer == DROVER_OWNER_NOT_COMMITTED, resume, &e);
+		r = decided(s, answer, resume, &e);
 		if (r >= 0)
 			return answer != DROVER_OWNER_NOT_COMMITTED;
 		drover_fail(m, &e);

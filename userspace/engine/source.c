@@ -279,7 +279,7 @@ static void run(struct drover_source *s, struct drover_error *e)
 			return;
 		}
 	}
-	if (s->postcopy && source_postcopy(s, r == 1, e) < 0)
+	if (s->postcopy && source_postcopy(s, r == 1, e))
 		return;
 	urgent_stop(s);
 	atomic_store(&m->auditing, m->config.verify == DROVER_VERIFY_AUDIT);
@@ -293,24 +293,32 @@ static void run(struct drover_source *s, struct drover_error *e)
 	audit(s);
 }
 
+int source_adopt_record(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_owner_record rec;
+	struct drover_guest *g = s->m->guest;
+	int r = g->ops->owner_get(g, &rec, e);
+
+	if (r < 0)
+		return drover_fail(s->m, e), r;
+	memcpy(s->token, rec.token, sizeof(s->token));
+	snprintf(s->peer, sizeof(s->peer), "%s", rec.peer);
+	return 0;
+}
+
 /* Another droverd handed the guest over, and died before all of it had arrived. */
 static void adopt(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_owner_record rec;
 	struct drover_migration *m = s->m;
 
-	if (m->guest->ops->owner_get(m->guest, &rec, e) < 0) {
-		drover_fail(m, e);
+	if (source_adopt_record(s, e) < 0)
 		return;
-	}
-	memcpy(s->token, rec.token, sizeof(s->token));
 	s->postcopy = s->adopted = true;
 	drover_commit_point(m);         /* there is nothing to cancel any more */
-	pthread_mutex_lock(&m->lock);
-	m->next_channels = TAKE_PTR(m->channels);
-	m->channels = calloc(1, sizeof(*m->channels));
-	pthread_mutex_unlock(&m->lock);
-	if (!m->channels || source_postcopy(s, true, e) < 0)
+	source_session_text(s);
+	drover_err(e, -EPIPE, "postcopy paused: the droverd that began it is gone");
+	drover_fail(m, e);
+	if (source_postcopy(s, true, e))
 		return;
 	urgent_stop(s);
 	senders_stop(s);
@@ -319,15 +327,8 @@ static void adopt(struct drover_source *s, struct drover_error *e)
 
 static void settle_only(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_owner_record rec;
-	struct drover_guest *g = s->m->guest;
-
-	if (g->ops->owner_get(g, &rec, e) < 0) {
-		drover_fail(s->m, e);
-		return;
-	}
-	memcpy(s->token, rec.token, sizeof(s->token));
-	source_settle(s, true);
+	if (source_adopt_record(s, e) >= 0)
+		source_settle(s, true);
 }
 
 void *drover_source_main(void *arg)

@@ -204,9 +204,12 @@ const uint64_t *source_data(const struct drover_source *s, unsigned int block);
 int source_discard(struct drover_source *s, struct drover_error *e);
 /*
  * The guest runs at the destination. @paused: by now nothing is connected.
- * 0: all has arrived; -ECANCELED: this daemon ends, another may go on
+ * 0: all has arrived; 1: that was found out later, or it was given up: all is said and done;
+ * -ECANCELED: this daemon ends, another may go on
  */
 int source_postcopy(struct drover_source *s, bool paused, struct drover_error *e);
+/* For who is told that it is in the way: enough to know it by, too little to take it over. */
+void source_session_text(struct drover_source *s);
 /* precopy.c */
 int source_harvest(struct drover_source *s, bool final, struct drover_error *e);
 /* @final: the guest is stopped */
@@ -216,6 +219,8 @@ void source_apply_limit(struct drover_source *s);
 int source_precopy(struct drover_source *s, struct drover_error *e);
 /* switchover.c */
 int source_switchover(struct drover_source *s, struct drover_error *e);
+/* The VMM's record, of this session. SERVING of a VMM that doesn't know it: RELEASED */
+int source_record(struct drover_source *s, enum drover_owner_state state, struct drover_error *e);
 /* digest-source.c */
 int source_digest_init(struct drover_source *s, struct drover_error *e);
 /* After a harvest: groups that must be done again, and their number. */
@@ -235,6 +240,10 @@ void source_pinned(struct drover_source *s);
 /* settle.c */
 /* true: the destination owns the guest */
 bool source_settle(struct drover_source *s, bool need_resume);
+/* The destination knows the session no more: because it needs nothing any more? */
+bool source_done_there(struct drover_source *s);
+/* What another droverd left in the guest's record: token and peer. */
+int source_adopt_record(struct drover_source *s, struct drover_error *e);
 /* source.c */
 void source_resume_guest(struct drover_source *s);
 

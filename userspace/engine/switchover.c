@@ -254,15 +254,18 @@ static int wait_state_ack(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
-static int set_record(struct drover_source *s, enum drover_owner_state state,
-		      struct drover_error *e)
+int source_record(struct drover_source *s, enum drover_owner_state state, struct drover_error *e)
 {
 	struct drover_owner_record rec = { .state = state };
+	struct drover_guest *g = s->m->guest;
 	int r;
 
+	/* An older VMM would refuse it, and stay in doubt; so it goes on as unguarded as it was. */
+	if (state == DROVER_OWNER_SERVING && !g->ops->traits(g)->knows_serving)
+		rec.state = DROVER_OWNER_RELEASED;
 	memcpy(rec.token, s->token, sizeof(rec.token));
 	snprintf(rec.peer, sizeof(rec.peer), "%s", s->peer);
-	r = s->m->guest->ops->owner_set(s->m->guest, &rec, e);
+	r = g->ops->owner_set(g, &rec, e);
 	if (r < 0)
 		drover_err_prefix(e, "ownership record: ");
 	return r;
@@ -277,7 +280,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 
 	if (!drover_commit_point(s->m))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	r = set_record(s, DROVER_OWNER_IN_DOUBT, e);
+	r = source_record(s, DROVER_OWNER_IN_DOUBT, e);
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
@@ -292,10 +295,12 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	}
 	account_downtime(s);
 	drover_crash_point("commit-acked");
-	r = set_record(s, DROVER_OWNER_RELEASED, &ce);
+	/* In postcopy RELEASED says that all has arrived. */
+	r = source_record(s, s->postcopy ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, &ce);
+	drover_crash_point("recorded");
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
-	else if (!s->postcopy)  /* there it says that all has arrived */
+	else if (!s->postcopy)
 		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
 	return 0;
 }
@@ -319,7 +324,7 @@ static int finish_one_way(struct drover_source *s, struct drover_error *e)
 		r = drover_channel_sync(s->main->ch, e);
 	/* The stream is complete: a VMM that loses its daemon now must not run on. */
 	if (r >= 0)
-		r = set_record(s, DROVER_OWNER_RELEASED, e);
+		r = source_record(s, DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
 	account_downtime(s);

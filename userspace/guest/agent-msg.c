@@ -201,6 +201,7 @@ static const char *const owner_names[] = {
 	[DROVER_OWNER_IN_DOUBT] = "in-doubt",
 	[DROVER_OWNER_RELEASED] = "released",
 	[DROVER_OWNER_FENCED] = "fenced",
+	[DROVER_OWNER_SERVING] = "serving",
 };
 
 const char *drover_owner_name(enum drover_owner_state s)

@@ -41,6 +41,7 @@ struct drover_agent_hdr {
 #define DROVER_AGENT_F_CHECK (1ull << 2)
 #define DROVER_AGENT_F_UUID (1ull << 3)
 #define DROVER_AGENT_F_POSTCOPY (1ull << 4)
+#define DROVER_AGENT_F_SERVING (1ull << 5)
 
 struct drover_agent_hello {
 	uint64_t features;

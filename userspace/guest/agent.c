@@ -196,6 +196,7 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 	a->traits.has_uuid = ack->features & DROVER_AGENT_F_UUID;
 	memcpy(a->traits.uuid, ack->uuid, sizeof(a->traits.uuid));
 	a->traits.can_throttle = ack->features & DROVER_AGENT_F_THROTTLE;
+	a->traits.knows_serving = ack->features & DROVER_AGENT_F_SERVING;
 	a->traits.keeps_record = true;
 	for (i = 0; i < ack->blocks; i++) {
 		r = get_block(a, i, e);

@@ -147,9 +147,12 @@ static int sim_owner_set(struct drover_guest *g, const struct drover_owner_recor
 /* Blocks that are the source's too stay as they are. */
 static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
 {
+	struct drover_owner_record rec;
 	struct drover_sim *s = sim(g);
 
-	(void)e;
+	sim_owner_get(g, &rec, e);
+	if (rec.state == DROVER_OWNER_SERVING)
+		return drover_err(e, -EBUSY, "guest sim: prepare: its RAM is needed elsewhere");
 	sim_fault_forget(s);
 	sim_pause(g, NULL, NULL);
 	sim_check_reset(s);
@@ -163,8 +166,9 @@ static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
 
 static int sim_prepare_incoming(struct drover_guest *g, struct drover_error *e)
 {
-	sim_prepare_shared(g, e);
-	return sim_ram_empty(sim(g), e);
+	int r = sim_prepare_shared(g, e);
+
+	return r < 0 ? r : sim_ram_empty(sim(g), e);
 }
 
 static int sim_throttle(struct drover_guest *g, unsigned int percent, struct drover_error *e)
@@ -251,6 +255,7 @@ static struct drover_sim *sim_new(const struct sim_args *a)
 		pthread_mutex_init(&s->stripe[i], NULL);
 	s->traits.has_uuid = true;
 	s->traits.can_throttle = true;
+	s->traits.knows_serving = true;
 	for (i = 0; i < 2; i++) {
 		id = sim_page_mix(a->seed, i + 1);
 		memcpy(s->traits.uuid + 8 * i, &id, 8);

@@ -13,14 +13,16 @@
 
 /*
  * Which state may follow which. released and fenced are final for a session: the
- * other side may run, and only PREPARE (which empties this one) leads on.
+ * other side may run, and only PREPARE (which empties this one) leads on. From serving,
+ * where the other side runs on what this one still has, not even that does.
  */
 static const unsigned int next[] = {
 	[DROVER_OWNER_OWNED] = TO(OWNED) | TO(IN_DOUBT) | TO(RELEASED),
 	[DROVER_OWNER_INCOMING] = TO(INCOMING) | TO(OWNED) | TO(FENCED),
-	[DROVER_OWNER_IN_DOUBT] = TO(IN_DOUBT) | TO(OWNED) | TO(RELEASED),
+	[DROVER_OWNER_IN_DOUBT] = TO(IN_DOUBT) | TO(OWNED) | TO(RELEASED) | TO(SERVING),
 	[DROVER_OWNER_RELEASED] = TO(RELEASED),
 	[DROVER_OWNER_FENCED] = TO(FENCED) | TO(INCOMING),
+	[DROVER_OWNER_SERVING] = TO(SERVING) | TO(RELEASED),
 };
 
 static bool same_token(const struct drover_owner_record *a, const struct drover_owner_record *b)
@@ -70,6 +72,8 @@ int agent_record_prepare(const struct drover_agent *a, struct drover_error *e)
 		return drover_err(e, -EBUSY, "the guest runs here");
 	if (waits(a) || a->record.state == DROVER_OWNER_RELEASED)
 		return 0;
+	if (a->record.state == DROVER_OWNER_SERVING)
+		return drover_err(e, -EBUSY, "the record is serving: the guest runs elsewhere and needs this RAM until its postcopy is over");
 	return drover_err(e, -EBUSY, "the record is %s: this may be the only image of the guest",
 			  drover_owner_name(a->record.state));
 }

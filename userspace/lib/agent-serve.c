@@ -57,7 +57,8 @@ static int serve_hello(struct drover_agent *a, struct drover_error *e)
 	ack.features = (a->ops.throttle ? DROVER_AGENT_F_THROTTLE : 0) |
 		       (a->ops.log_start ? DROVER_AGENT_F_KVM_LOG : 0) |
 		       (a->ops.check ? DROVER_AGENT_F_CHECK : 0) |
-		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY;
+		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY |
+		       DROVER_AGENT_F_SERVING;
 	ack.run_state = a->told = agent_run_state(a);
 	ack.blocks = a->ram.n;
 	memcpy(ack.uuid, a->uuid, sizeof(ack.uuid));

@@ -216,7 +216,7 @@ static int owner_check(const struct drover_msg_owner *m, struct drover_error *e)
 	r = wire_token(m->token, e);
 	if (r < 0)
 		return r;
-	return wire_max("answer", m->answer, DROVER_OWNER_UNKNOWN, e);
+	return wire_max("answer", m->answer, DROVER_OWNER_INCOMPLETE, e);
 }
 
 int drover_owner_encode(const struct drover_msg_owner *m, void *buf, size_t cap)

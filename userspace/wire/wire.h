@@ -287,6 +287,7 @@ enum drover_owner_answer {
 	DROVER_OWNER_NOT_COMMITTED = 0, /* and fenced: a later COMMIT of this token is refused */
 	DROVER_OWNER_COMMITTED = 1,
 	DROVER_OWNER_UNKNOWN = 2,       /* this side has no record of the token: decide nothing */
+	DROVER_OWNER_INCOMPLETE = 3,    /* committed, in postcopy: the source's RAM is needed still */
 };
 struct drover_msg_owner {
 	uint8_t token[DROVER_TOKEN_LEN];
