@@ -335,6 +335,47 @@ static void changed_beat(struct pair *p)
 	wrong_state(p, "device", 40, "heartbeat");
 }
 
+/* A move in which the first vCPU comes to jump where no RAM is. */
+static bool derail(struct side *from, struct side *to)
+{
+	_cleanup_close_ int fd = -EBADF, bad = -EBADF;
+	struct drover_error e = DROVER_ERROR_INIT;
+	uint64_t rip = 1ull << 40;
+	char page[96] = "";
+	uint8_t buf[65536];
+	size_t len;
+
+	if (!pause_source(from) || !good(from->g->ops->save(from->g, &fd, &e), &e))
+		return false;
+	copy_all(from, to);
+	len = (size_t)pread(fd, buf, sizeof(buf), 0);
+	/* struct kvm_regs: rip is the 17th word */
+	memcpy(section(buf, len, "vcpu0/regs") + 16 * 8, &rip, sizeof(rip));
+	bad = forged(buf, len);
+	return set_owner(to, DROVER_OWNER_INCOMING, 9, &e) &&
+	       good(to->g->ops->load(to->g, bad, &e), &e) &&
+	       set_owner(from, DROVER_OWNER_IN_DOUBT, 9, &e) &&
+	       set_owner(to, DROVER_OWNER_OWNED, 9, &e) &&
+	       set_owner(from, DROVER_OWNER_RELEASED, 9, &e) &&
+	       good(to->g->ops->resume(to->g, &e), &e) &&
+	       verdict(to, "failed", page, sizeof(page));
+}
+
+static void test_dead(struct pair *p)
+{
+	_cleanup_json_ struct json_object *here = NULL, *there = NULL;
+	bool ok = derail(&p->s, &p->d);
+	char page[96] = "";
+
+	here = p->d.g->ops->check(p->d.g);
+	tap_ok(ok && here && strstr(member(here, "text"), "vcpu 0 died: KVM exit "),
+	       "a vCPU that dies is told with its exit: %s", here ? member(here, "text") : "");
+	ok = ok && stopped_move(&p->d, &p->s) && verdict(&p->s, "failed", page, sizeof(page));
+	there = p->s.g->ops->check(p->s.g);
+	tap_ok(ok && there && strstr(member(there, "text"), "vcpu 0 died before the move: KVM exit "),
+	       "and where it goes: %s", there ? member(there, "text") : "");
+}
+
 static void test_foreign(struct pair *p)
 {
 	uint8_t before = page_of(&p->s, 0, FOREIGN_PAGE)[0];
@@ -369,6 +410,7 @@ static const struct pair_test tests[] = {
 	{ changed_gpr, { NULL } },
 	{ changed_xmm, { NULL } },
 	{ changed_beat, { NULL } },
+	{ test_dead, { NULL } },
 	{ test_foreign, { "--foreign-writer=pwrite", NULL } },
 	{ test_foreign, { "--foreign-writer=process", NULL } },
 };

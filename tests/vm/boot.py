@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def qemu(args, initrd, console):
                       # What the kernel does not know is in the environment of init.
                       f"TIMEOUT_SCALE={os.environ.get('TIMEOUT_SCALE', '1')} " + args.append,
            "-serial", f"file:{console}", "-serial", "stdio",
-           "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
+           "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", *shlex.split(args.qemu)]
     return subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -208,6 +209,7 @@ def main():
     p.add_argument("--limit", type=float, default=900)
     p.add_argument("--memory", type=int, default=1024)
     p.add_argument("--append", default=os.environ.get("VM_APPEND", ""))
+    p.add_argument("--qemu", default=os.environ.get("VM_QEMU", ""))
     p.add_argument("--controls")
     p.add_argument("--tap", default=os.devnull)
     p.add_argument("--console", action="store_true")

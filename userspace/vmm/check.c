@@ -215,7 +215,12 @@ void check_begin(struct vm *vm)
 	for (i = 0; i < VCPUS; i++) {
 		vm->vcpu[i].beats = vm->dev.beats[i];
 		vm->vcpu[i].moved = 0;
-		vm->vcpu[i].dead = false;
+		vm->vcpu[i].dead = vm->dev.dead[i][0];
+		if (vm->vcpu[i].dead && vm->v.verdict == VERDICT_RUNNING) {
+			vm->v.verdict = VERDICT_FAILED;
+			snprintf(vm->v.text, sizeof(vm->v.text),
+				 "vcpu %u died before the move: %s", i, vm->dev.dead[i]);
+		}
 	}
 	notify(vm);
 }

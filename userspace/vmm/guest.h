@@ -42,6 +42,7 @@ struct device_state {
 	uint32_t beats[VCPUS];
 	uint32_t version[DEVICE_PAGES];
 	uint64_t low[LOW_PAGES];        /* digests of the pages that never change */
+	char dead[VCPUS][120];          /* "" or what a vCPU died of */
 };
 
 /* Data pages of a vCPU, [first, first+n) */

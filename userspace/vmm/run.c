@@ -184,36 +184,92 @@ static void port(struct vcpu *v)
 		payload_error(v, value);
 }
 
-static void died(struct vcpu *v, const char *what, unsigned int detail)
+static const char *exit_name(uint32_t reason)
 {
+	static const char *const names[] = {
+		[KVM_EXIT_UNKNOWN] = "unknown", [KVM_EXIT_EXCEPTION] = "exception",
+		[KVM_EXIT_DEBUG] = "debug", [KVM_EXIT_HLT] = "hlt", [KVM_EXIT_MMIO] = "mmio",
+		[KVM_EXIT_SHUTDOWN] = "shutdown, as after a triple fault",
+		[KVM_EXIT_FAIL_ENTRY] = "failed entry",
+		[KVM_EXIT_INTERNAL_ERROR] = "internal error",
+		[KVM_EXIT_SYSTEM_EVENT] = "system event",
+	};
+
+	return reason < sizeof(names) / sizeof(names[0]) && names[reason] ? names[reason] : "-";
+}
+
+/* What KVM says of the exit that ends a vCPU, for the verdict. */
+static void exit_text(const struct kvm_run *run, char *ret, size_t size)
+{
+	int n = snprintf(ret, size, "KVM exit %u (%s)", run->exit_reason,
+			 exit_name(run->exit_reason));
+	size_t left = size - (size_t)n;
+	uint32_t i;
+
+	ret += n;
+	if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+		n = snprintf(ret, left, " %u", run->internal.suberror);
+		for (i = 0; i < run->internal.ndata && i < 2 && (size_t)n < left; i++)
+			n += snprintf(ret + n, left - (size_t)n, " 0x%llx",
+				      (unsigned long long)run->internal.data[i]);
+	} else if (run->exit_reason == KVM_EXIT_MMIO) {
+		snprintf(ret, left, " at 0x%llx", (unsigned long long)run->mmio.phys_addr);
+	} else if (run->exit_reason == KVM_EXIT_FAIL_ENTRY) {
+		snprintf(ret, left, " 0x%llx", (unsigned long long)
+			 run->fail_entry.hardware_entry_failure_reason);
+	} else if (run->exit_reason == KVM_EXIT_UNKNOWN) {
+		snprintf(ret, left, " 0x%llx", (unsigned long long)run->hw.hardware_exit_reason);
+	}
+}
+
+/* It says so wherever it goes: a move would not make it live again. */
+static void died(struct vcpu *v, const char *what)
+{
+	struct vm *vm = v->vm;
+	struct kvm_sregs s = { 0 };
 	struct kvm_regs r = { 0 };
+	char text[sizeof(vm->dev.dead[0])];
 
 	ioctl(v->fd, KVM_GET_REGS, &r);
+	ioctl(v->fd, KVM_GET_SREGS, &s);
+	snprintf(text, sizeof(text), "%s, rip 0x%llx, cr2 0x%llx", what,
+		 (unsigned long long)r.rip, (unsigned long long)s.cr2);
+	fprintf(stderr, "drover-vmm: vcpu %u died: %s, cr0 0x%llx, cr3 0x%llx, cr4 0x%llx, "
+		"efer 0x%llx, %u heartbeats, %llu writes\n", v->index, text,
+		(unsigned long long)s.cr0, (unsigned long long)s.cr3, (unsigned long long)s.cr4,
+		(unsigned long long)s.efer, v->beats, (unsigned long long)r.r14);
+	pthread_mutex_lock(&vm->lock);
 	v->dead = true;
-	check_fail(v->vm, NULL, 0, "vcpu %u died: %s %u, rip 0x%llx", v->index, what, detail,
-		   (unsigned long long)r.rip);
+	memcpy(vm->dev.dead[v->index], text, sizeof(text));
+	pthread_mutex_unlock(&vm->lock);
+	check_fail(vm, NULL, 0, "vcpu %u died: %s", v->index, text);
 }
 
 static void step(struct vcpu *v)
 {
 	struct timespec none = { 0, 0 };
+	char text[64];
 	sigset_t kick;
 
 	if (ioctl(v->fd, KVM_RUN, 0) < 0) {
-		if (errno != EINTR && errno != EAGAIN)
-			died(v, "KVM_RUN: errno", (unsigned int)errno);
+		if (errno != EINTR && errno != EAGAIN) {
+			snprintf(text, sizeof(text), "KVM_RUN: %s", strerror(errno));
+			died(v, text);
+		}
 		sigemptyset(&kick);
 		sigaddset(&kick, SIGUSR1);
 		while (sigtimedwait(&kick, NULL, &none) > 0)
 			;
 		return;
 	}
-	if (v->run->exit_reason == KVM_EXIT_IO)
+	if (v->run->exit_reason == KVM_EXIT_IO) {
 		port(v);
-	else if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL)
+	} else if (v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL) {
 		log_collect(v->vm);
-	else if (v->run->exit_reason != KVM_EXIT_INTR)
-		died(v, "KVM exit", v->run->exit_reason);
+	} else if (v->run->exit_reason != KVM_EXIT_INTR) {
+		exit_text(v->run, text, sizeof(text));
+		died(v, text);
+	}
 }
 
 static void *vcpu_thread(void *arg)

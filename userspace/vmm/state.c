@@ -138,15 +138,30 @@ int state_save(void *opaque, int fd, struct drover_text *why)
 	return 0;
 }
 
+/* It becomes part of a verdict, which is JSON. */
+static bool text_ok(const char *s, size_t size)
+{
+	for (; size && *s; s++, size--)
+		if (*s < ' ' || *s > '~' || *s == '"' || *s == '\\')
+			return false;
+	return size;
+}
+
 static int check_device(const struct vm *vm, const struct device_state *d,
 			struct drover_text *why)
 {
+	unsigned int i;
+
 	if (d->mem != vm->slot[0].len)
 		return vm_err(why, -EINVAL, "load device: the source has %llu bytes of RAM, this "
 			      "VMM %llu", (unsigned long long)d->mem,
 			      (unsigned long long)vm->slot[0].len);
 	if (d->dirty > 1ull << 40 || d->balloon > 1)
 		return vm_err(why, -EINVAL, "load device: dirty or balloon");
+	for (i = 0; i < VCPUS; i++)
+		if (!text_ok(d->dead[i], sizeof(d->dead[i])))
+			return vm_err(why, -EINVAL, "load device: what vcpu %u died of is no "
+				      "text", i);
 	return 0;
 }
 
