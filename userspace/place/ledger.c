@@ -20,6 +20,8 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/kernel-compat.h"
+#include "base/populate.h"
 
 #define LEDGER_DIGESTS (1u << 0)
 /* Pages of one page table: shorter runs that have arrived are dropped along with others. */
@@ -136,6 +138,8 @@ int drover_ledger_new(const struct drover_ram *ram, bool digests, struct drover_
 		h->block[i].size = ram->block[i].size;
 	}
 	layout(ram, digests, l->map, l);
+	/* What is first touched in the downtime would be part of it; a page not had is no harm. */
+	drover_populate(l->map, NULL, drover_pages(len), MADV_POPULATE_WRITE);
 	*ret = TAKE_PTR(l);
 	return 0;
 }
