@@ -228,7 +228,7 @@ $(B)/vm/bin/%: tests/vm/%.c $(B)/.flags $(call archives,$(LIBRARY_LAYERS))
 VM_UNITS := $(filter tests/unit/%,$(shell sed -n 's/^. files: //p' tests/vm/*.sh))
 
 .PHONY: vm-programs module check-vm check-vm-long check-vm-controls check-vm-debug bench-vm
-vm-programs: $(VM_BINS) $(VM_UNITS:%=$(B)/%) programs
+vm-programs: $(VM_BINS) $(VM_UNITS:%=$(B)/%) $(B)/bench/touch programs
 module: ## drover.ko for Debian's kernel, downloaded and never installed
 module: deps-vm
 	$(Q)sh tests/vm/fetch.sh
@@ -253,10 +253,11 @@ check-vm-debug: deps-vm-debug
 	$(Q)k=$$(sh tests/vm/debug-kernel.sh) && B=$(B) VM_KERNEL=$$k/bzImage VM_KDIR=$$k/linux \
 		VM_MODULES=$$k/root TIMEOUT_SCALE=5 VM_LIMIT=1440 \
 		sh tests/vm/run.sh -s default -s debug
-bench-vm: ## what the module costs, against soft-dirty and userfaultfd
+bench-vm: ## what the module costs, against soft-dirty and userfaultfd; waits in a postcopy
 bench-vm: deps-vm
 	$(Q)$(MAKE) vm-programs
-	$(Q)B=$(B) VM_MEMORY=2048 sh tests/vm/run.sh -s bench
+	$(Q)B=$(B) VM_MEMORY=2048 VM_LIMIT=1800 sh tests/vm/run.sh -s bench
+	$(Q)B=$(B) python3 tests/bench/vm-postcopy.py
 
 # ---- sanitizers, fuzzing, soaks, bench --------------------------------------
 .PHONY: check-asan check-tsan check-san

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The static tracepoints of droverd: those of trace.def are there, and say what query-migrate says."""
+"""The static tracepoints of droverd: those of trace.def are there, and agree with query-migrate."""
 import collections
 import os
 import re
@@ -9,7 +9,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from drover import DEADLINE, DROVERD, ROOT, Tap, brief, finish, good, listen, port_of, start  # noqa: E402
+from drover import (DEADLINE, DROVERD, ROOT, Tap, brief, finish, good, listen,  # noqa: E402
+                    port_of, start)
 from postcopy import begin  # noqa: E402
 from proxy import Proxy  # noqa: E402
 import usdt  # noqa: E402
