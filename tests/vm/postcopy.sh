@@ -5,7 +5,7 @@
 # either droverd is killed on the way; the guest says itself whether it came over whole.
 # needs: kvm-amd
 # set: long
-# timeout: 180
+# timeout: 240
 # files: tests/vm/tap.sh droverd droverctl drover-vmm
 . tap.sh
 
@@ -62,7 +62,7 @@ whole() {
 		cat "$dir/said" 2>/dev/null)"
 	[ "$(field b digest)" = equal ]
 	ok $? "$what: every page is as it was: $(field b digest)"
-	until_true 30 judged
+	until_true 60 judged
 	[ "$(field b verdict)" = passed ]
 	ok $? "$what: the guest is whole: $(field b verdict) $(field b text)"
 	printf '# %s s\n' $(($(date +%s) - begun))
@@ -98,7 +98,10 @@ end_waiting() {
 	down
 }
 
-up tcp:127.0.0.1:4444 from-start off && pause a && die b && adopted && whole
-up "$stream" start-postcopy on && die b && adopted && die a && whole
-up tcp:127.0.0.1:4444 from-start on && pause b && end_waiting
+# Each pair of transport, how it begins, and preempt.
+tcp=tcp:127.0.0.1:4444
+up $tcp from-start off && pause a && die b && adopted && whole
+up $tcp start-postcopy on && die b && adopted && die a && whole
+up "$stream" from-start on && pause b && end_waiting
+up "$stream" start-postcopy off && pause b && whole
 tap_end

@@ -51,7 +51,7 @@ moves() { # moves TRACKER EXPECTED
 	END
 	[ "$(field a tracker)" = "$2" ]
 	ok $? "tracker=$1: it is $(field a tracker)"
-	until_true 30 judged
+	until_true 60 judged
 	[ "$(field b verdict)" = passed ]
 	ok $? "the guest is whole: $(field b verdict) $(field b text)"
 	[ -s "$dir/b.beats" ]
