@@ -116,7 +116,8 @@ def qemu(args, initrd, console):
     half = args.memory // 2
     node = [["-object", f"memory-backend-ram,id=m{i},size={half}M",
              "-numa", f"node,nodeid={i},cpus={i},memdev=m{i}"] for i in (0, 1)]
-    cmd = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2,sockets=2", "-cpu", "max",
+    # Who kills us from outside ends the guest, too.
+    cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2,sockets=2", "-cpu", "max",
            "-m", str(args.memory), *node[0], *node[1], "-nodefaults", "-display", "none",
            "-monitor", "none", "-no-reboot", "-kernel", args.kernel, "-initrd", initrd,
            "-append", "console=ttyS0 panic=-1 oops=panic tsc=unstable "
