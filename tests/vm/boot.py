@@ -103,8 +103,8 @@ def pack(root, out):
     find = subprocess.run(["find", ".", "-mindepth", "1", "-printf", "%P\\0"], cwd=root,
                           check=True, capture_output=True)
     with open(out, "wb") as f:
-        cpio = subprocess.Popen(["cpio", "-o", "-0", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        cpio = subprocess.Popen(["cpio", "-o", "-0", "-H", "newc", "-R", "0:0", "--quiet"],
+                                cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         gzip = subprocess.Popen(["gzip", "-1"], stdin=cpio.stdout, stdout=f)
         cpio.stdin.write(find.stdout)
         cpio.stdin.close()
@@ -117,7 +117,8 @@ def qemu(args, initrd, console):
     node = [["-object", f"memory-backend-ram,id=m{i},size={half}M",
              "-numa", f"node,nodeid={i},cpus={i},memdev=m{i}"] for i in (0, 1)]
     # Who kills us from outside ends the guest, too.
-    cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2,sockets=2", "-cpu", "max",
+    cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+           "-accel", "tcg,thread=multi", "-smp", "2,sockets=2", "-cpu", "max",
            "-m", str(args.memory), *node[0], *node[1], "-nodefaults", "-display", "none",
            "-monitor", "none", "-no-reboot", "-kernel", args.kernel, "-initrd", initrd,
            "-append", "console=ttyS0 panic=-1 oops=panic tsc=unstable "
