@@ -12,7 +12,8 @@
  *	--least US	only touches of at least so long were waits for a page (2): others found
  *			it mapped, or, where all is slow, were ordinary faults
  *
- * A destination prints a line of JSON when its threads are done.
+ * A destination prints a line of JSON when its threads are done; "wrong" is how many touches
+ * found something else than the source had there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,7 +46,7 @@ struct toucher {
 	pthread_t thread;
 	uint64_t seed;
 	uint64_t *ns;
-	unsigned int n;
+	unsigned int n, wrong;
 };
 
 struct guest {
@@ -76,6 +77,21 @@ static uint64_t next_random(uint64_t *x)
 	return *x;
 }
 
+/* What a source has as its @i-th byte: of a 64-bit word made from its number (splitmix64). */
+static uint64_t word(uint64_t i)
+{
+	uint64_t x = (i + 1) * 0x9e3779b97f4a7c15u;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static uint8_t byte(uint64_t i)
+{
+	return (uint8_t)(word(i / 8) >> i % 8 * 8);
+}
+
 static void *touch_main(void *arg)
 {
 	struct toucher *t = arg;
@@ -84,9 +100,10 @@ static void *touch_main(void *arg)
 
 	for (i = 0; i < g->touches; i++) {
 		uint64_t page = next_random(&t->seed) % g->npages, begin = now_ns(), ns;
+		uint8_t found = g->ram[page * PAGE + page % PAGE];
 
-		(void)g->ram[page * PAGE + page % PAGE];
 		ns = now_ns() - begin;
+		t->wrong += found != byte(page * PAGE + page % PAGE);
 		if (ns >= g->least_ns)
 			t->ns[t->n++] = ns;
 	}
@@ -113,16 +130,18 @@ static void *waiter_main(void *arg)
 	struct guest *g = arg;
 	uint64_t *all = calloc((size_t)g->nthreads * g->touches, sizeof(*all));
 	uint64_t begin = now_ns();
-	unsigned int i, n = 0;
-	char more[64];
+	unsigned int i, n = 0, wrong = 0;
+	char more[96];
 
 	for (i = 0; i < g->nthreads; i++) {
 		pthread_join(g->t[i].thread, NULL);
 		if (all)
 			memcpy(all + n, g->t[i].ns, g->t[i].n * sizeof(*all));
 		n += g->t[i].n;
+		wrong += g->t[i].wrong;
 	}
-	snprintf(more, sizeof(more), ", \"seconds\": %.3f", (double)(now_ns() - begin) / 1e9);
+	snprintf(more, sizeof(more), ", \"wrong\": %u, \"seconds\": %.3f", wrong,
+		 (double)(now_ns() - begin) / 1e9);
 	if (all)
 		print_percentiles(all, n, more);
 	free(all);
@@ -209,7 +228,7 @@ static int make_file(uint64_t len)
 
 static int make_ram(struct guest *g, uint64_t len)
 {
-	uint64_t i, x = 88172645463325252u, *p;
+	uint64_t i, *p;
 
 	g->fd = g->region ? make_region(len) : make_file(len);
 	if (g->fd < 0)
@@ -220,7 +239,7 @@ static int make_ram(struct guest *g, uint64_t len)
 	g->ram = (volatile uint8_t *)p;
 	g->npages = len / PAGE;
 	for (i = 0; i < len / 8 && !g->incoming; i++)
-		p[i] = next_random(&x);
+		p[i] = word(i);
 	return 0;
 }
 
