@@ -53,15 +53,26 @@ static uint64_t groups_of(uint64_t npages)
 	return (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP;
 }
 
+/* Memory for all digests: switching to postcopy writes those of what was not sent. */
+static void touch(volatile uint64_t *digest, uint64_t n)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i += DROVER_PAGE_SIZE / sizeof(*digest))
+		digest[i] = 0;
+}
+
 int source_digest_init(struct drover_source *s, struct drover_error *e)
 {
 	unsigned int i;
 
 	for (i = 0; i < s->m->ram->n; i++) {
-		uint64_t n = groups_of(drover_pages(s->m->ram->block[i].size));
+		uint64_t npages = drover_pages(s->m->ram->block[i].size), n = groups_of(npages);
 
 		if (s->one_way || !s->digest[i])
 			continue;
+		if (s->m->config.postcopy_ram)
+			touch(s->digest[i], npages);
 		s->group[i] = calloc(n, sizeof(*s->group[i]));
 		s->fresh[i] = calloc(n, sizeof(*s->fresh[i]));
 		if (!s->group[i] || !s->fresh[i])

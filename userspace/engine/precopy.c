@@ -208,6 +208,9 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	if (r < 0)
 		return r;
 	r = end_round_on_main(s, s->round, final, e);
+	/* Who asked for postcopy waits; the first harvest after a round is the long one. */
+	if (r >= 0 && !final && atomic_load(&s->m->postcopy_asked))
+		r = source_harvest(s, false, e);
 	/* What still lies in buffers would be in the way of the last pages. */
 	if (r >= 0 && !final)
 		r = source_wait_round(s, e);
@@ -408,7 +411,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 	}
 	for (;;) {
 		r = source_round(s, false, e);
-		if (r >= 0)
+		if (r >= 0 && !atomic_load(&s->m->postcopy_asked))
 			r = source_harvest(s, false, e);
 		if (r >= 0)
 			r = source_poll(s, e);
