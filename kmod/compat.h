@@ -49,21 +49,25 @@ static inline void drover_flush_local(void)
 #endif
 }
 
-/*
- * Take the dirty bit of a present entry, under its lock. From 6.6 on (shadow stacks) an
- * entry that was dirty and lost its write bit carries it as saved-dirty.
- */
+/* From 6.6 on (shadow stacks) an entry that was dirty and lost its write bit has saved-dirty. */
 #if defined(_PAGE_SAVED_DIRTY)
 #define DROVER_DIRTY_BITS (_PAGE_DIRTY | _PAGE_SAVED_DIRTY)
 #else
 #define DROVER_DIRTY_BITS _PAGE_DIRTY
 #endif
 
+/* In an entry that is not present these bits mean something else. */
+static inline bool drover_maybe_dirty(unsigned long entry)
+{
+	return entry & DROVER_DIRTY_BITS;
+}
+
+/* Take the dirty bit of a present entry, under its lock. */
 static inline bool drover_take_dirty(unsigned long *entry)
 {
 	unsigned long old = READ_ONCE(*entry);
 
-	if (!(old & DROVER_DIRTY_BITS))
+	if (!drover_maybe_dirty(old))
 		return false;
 	while (!try_cmpxchg(entry, &old, old & ~(unsigned long)DROVER_DIRTY_BITS))
 		;

@@ -45,14 +45,16 @@ static void sweep(struct drover_watch *w, unsigned long first, unsigned long end
 
 		next = min(end, (i / DROVER_SLOTS + 1) * DROVER_SLOTS);
 		for (; slot && i < next; i++, slot++) {
-			if (!*slot)
+			struct folio *folio = *slot;
+
+			if (!folio)
 				continue;
-			if (READ_ONCE((*slot)->mapping) != w->mapping) {
+			if (READ_ONCE(folio->mapping) != w->mapping) {
 				/* The page cache's entry changes before the folio does. */
 				smp_rmb();
 				drover_slot_gone(w, slot, i, xa_load(&w->mapping->i_pages, i));
-			} else if (drover_take_folio_dirty(*slot)) {
-				drover_mark(w, w->dirty, *slot, i);
+			} else if (folio_test_dirty(folio) && drover_take_folio_dirty(folio)) {
+				drover_mark(w, w->dirty, folio, i);
 			}
 		}
 		cond_resched();

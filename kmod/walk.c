@@ -48,8 +48,10 @@ static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned l
 	if (!drover_pte_lock(k->vma->vm_mm, pmd, addr, &start, &ptl))
 		return;
 	k->w->walked += (end - addr) >> PAGE_SHIFT;
+	/* Most entries are clean: one look is all that they cost. */
 	for (pte = start; addr != end; pte++, addr += PAGE_SIZE)
-		if (pte_present(*pte) && drover_take_dirty((unsigned long *)&pte->pte)) {
+		if (drover_maybe_dirty(READ_ONCE(pte->pte)) && pte_present(*pte) &&
+		    drover_take_dirty((unsigned long *)&pte->pte)) {
 			__set_bit(index_of(k, addr), k->w->dirty);
 			taken(k, index_of(k, addr), page_folio(pte_page(*pte)));
 		}

@@ -227,8 +227,9 @@ static uint64_t dirty(size_t npages, unsigned int percent, uint64_t value)
 
 static void measure(struct method *m)
 {
-	double cost[ROUNDS], writer[ROUNDS];
+	double cost[KSFT_SIZE(percents)][ROUNDS], writer[ROUNDS];
 	bool tracks = m->harvest != harvest_none, right = true;
+	uint64_t written = 0, faults = 0;
 	unsigned int p, i;
 
 	m->begin();
@@ -236,26 +237,27 @@ static void measure(struct method *m)
 	m->harvest();
 	dirty(m->npages, 1, 1);
 	m->harvest();
-	for (p = 0; p < KSFT_SIZE(percents); p++) {
-		uint64_t faults = minor_faults(), n = 0;
-
-		for (i = 0; i < m->rounds; i++) {
-			uint64_t t = ksft_ns(), found;
+	/* In turns: what the host does meanwhile is in all columns. */
+	for (i = 0; i < m->rounds; i++) {
+		for (p = 0; p < KSFT_SIZE(percents); p++) {
+			uint64_t before = minor_faults(), t = ksft_ns(), n, found;
 
 			n = dirty(m->npages, percents[p], i);
-			writer[i] = n ? (double)(ksft_ns() - t) / (double)n : 0;
+			if (percents[p] == 100) {
+				writer[i] = (double)(ksft_ns() - t) / (double)n;
+				faults += minor_faults() - before;
+				written += n;
+			}
 			t = ksft_ns();
 			found = m->harvest();
-			cost[i] = (double)(ksft_ns() - t) / (double)m->npages;
+			cost[p][i] = (double)(ksft_ns() - t) / (double)m->npages;
 			right = right && (!tracks || found == n);
 		}
-		faults = minor_faults() - faults;
-		m->cost[p] = best(cost, m->rounds);
-		if (percents[p] == 100) {
-			m->writer = best(writer, m->rounds);
-			m->faults = (double)faults / (double)(n * m->rounds);
-		}
 	}
+	for (p = 0; p < KSFT_SIZE(percents); p++)
+		m->cost[p] = best(cost[p], m->rounds);
+	m->writer = best(writer, m->rounds);
+	m->faults = (double)faults / (double)written;
 	m->end();
 	ksft_ok(right, "measured: %s%s", m->name,
 		tracks ? ", each harvest found what was written" : "");
