@@ -19,6 +19,7 @@ MEM = ["--mem", "64M", "--dirty", "20M"]
 CONFIG = {"postcopy-ram": True, "postcopy-from-start": True, "multifd": True,
           "max-postcopy-bandwidth": 30 << 20}
 PREEMPT = {**CONFIG, "postcopy-preempt": True}
+RELEASE = {**CONFIG, "release-ram": True}
 SIDE = {"a": "source", "b": "destination"}
 # While a page is placed, and which time it is
 PLACING = [(p, n) for p in ("claimed", "received", "digested", "arrived", "published")
@@ -75,8 +76,9 @@ def not_committed(a, b):
 def whole(name, x, y, b):
     tap.ok(x.get("status") == "completed" and y.get("status") == "completed", f"{name}: completed",
            f"{x}\n{y}")
-    tap.ok(y.get("drover", {}).get("digest") == "equal", f"{name}: every page is as it was",
-           y.get("drover"))
+    # With release-ram: of what the dead one has sent nothing may be left to compare with.
+    tap.ok(y.get("drover", {}).get("digest", "").startswith("equal"),
+           f"{name}: every page is as it was", y.get("drover"))
     check = b.verdict()
     tap.ok(check.get("verdict") == "passed", f"{name}: the guest's own check", check)
 
@@ -84,7 +86,8 @@ def whole(name, x, y, b):
 def dies(victim, point, n, config):
     def part(world):
         name = (f"{SIDE[victim]} dies at {point}:{n}, "
-                f"preempt {'on' if config is PREEMPT else 'off'}")
+                f"preempt {'on' if config is PREEMPT else 'off'}"
+                f"{', release-ram' if config is RELEASE else ''}")
         _, _, a, b = pair(world, victim, point, n)
         uri = listen(b)
         start(a, uri, config)
@@ -143,6 +146,7 @@ if no_kvm():
     skip_all(no_kvm())
 parts = [dies("b", *p, c) for p in PLACING for c in (CONFIG, PREEMPT)]
 parts += [dies("b", *p, PREEMPT) for p in DEST] + [dies("a", *p, PREEMPT) for p in SOURCE]
+parts += [dies("a", p, n, RELEASE) for p, n in (("request", 30), ("all-sent", 1), ("proved", 1))]
 parts += [both_die, before_commit("b", "armed"), before_commit("a", "in-doubt")]
 for i, p in enumerate(parts):
     p.__name__ = f"part {i}"
