@@ -6,7 +6,7 @@ Guests are threads of tests/bench/touch.c that touch random pages of a memory of
 was sent; each touch is timed by the one who waits. Compared with a ping-pong of one page over
 the same kind of socket in the same run, and with QEMU's postcopy-preempt by its own
 postcopy-blocktime. Background push against precopy, both of a sim guest. The table goes
-between the marks in Documentation/performance.rst. BENCH_QUICK=1 for a look.
+between the marks in Documentation/performance.rst. BENCH_QUICK=1 for a look, BENCH_ROUNDS=N for others than five.
 """
 import json
 import os
@@ -21,7 +21,7 @@ from bench import machine, progress, table, version, write  # noqa: E402
 import droverqmp  # noqa: E402
 
 QUICK = bool(os.environ.get("BENCH_QUICK"))
-ROUNDS = 1 if QUICK else 5
+ROUNDS = 1 if QUICK else int(os.environ.get("BENCH_ROUNDS", 5))
 SIZE = 256
 BULK = 512 if QUICK else 2048
 IDLE = 1024 if QUICK else 4096
