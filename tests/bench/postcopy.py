@@ -6,7 +6,8 @@ Guests are threads of tests/bench/touch.c that touch random pages of a memory of
 was sent; each touch is timed by the one who waits. Compared with a ping-pong of one page over
 the same kind of socket in the same run, and with QEMU's postcopy-preempt by its own
 postcopy-blocktime. Background push against precopy, both of a sim guest. The table goes
-between the marks in Documentation/performance.rst. BENCH_QUICK=1 for a look, BENCH_ROUNDS=N for others than five.
+between the marks in Documentation/performance.rst. BENCH_QUICK=1 for a look, BENCH_ROUNDS=N for
+others than five.
 """
 import json
 import os
