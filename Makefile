@@ -17,7 +17,9 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-LIBRARY_LAYERS := base config wire channel dev track fault place engine guest lib
+# userspace/layers lists all of them, lowest first; its last line is the programs'.
+ALL_LAYERS := $(shell grep -v '^\#' userspace/layers)
+LIBRARY_LAYERS := $(filter-out daemon ctl vmm,$(ALL_LAYERS))
 LAYERS := $(LIBRARY_LAYERS) daemon
 PROGRAMS := droverd droverctl drover-vmm
 HAVE_PROGRAMS := $(foreach p,$(PROGRAMS),$(if $(wildcard userspace/$(subst drover-,,$(subst droverctl,ctl,$(subst droverd,daemon,$(p))))/*.c),$(p)))
@@ -59,7 +61,7 @@ Q :=
 say = @:
 endif
 
-srcs = $(wildcard userspace/$(1)/*.c)
+srcs = $(wildcard userspace/$(1)/*.c userspace/$(1)/*/*.c)
 objs = $(patsubst userspace/%.c,$(B)/obj/%.o,$(call srcs,$(1)))
 archive = $(B)/obj/lib$(1).a
 archives = $(foreach l,$(1),$(call archive,$(l)))
@@ -119,7 +121,7 @@ $(shell mkdir -p $(B); printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(SAN) $(WA
 $(B)/obj/%.o: userspace/%.c $(B)/.flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(patsubst %/,%,$(dir $*))) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$(firstword $(subst /, ,$*))) -MMD -MP -c -o $@ $<
 
 define layer_rules
 $(call archive,$(1)): $(call objs,$(1))
@@ -168,7 +170,7 @@ endef
 $(foreach t,$(UNIT_SRCS:tests/unit/%.c=%),$(eval $(call unit_rules,$(t))))
 
 # droverd of another protocol version: what looks at the version is compiled again.
-AGED := $(shell grep -lE 'DROVER_WIRE_(VERSION|OLDEST|MAJOR|MINOR)' userspace/*/*.c)
+AGED := $(shell grep -rlE --include='*.c' 'DROVER_WIRE_(VERSION|OLDEST|MAJOR|MINOR)' userspace)
 AGE_minor := -DDROVER_WIRE_MINOR=255u
 AGE_major := -DDROVER_WIRE_MAJOR=200u
 $(B)/tests/peer/droverd-%: $(AGED) $(call objs,daemon) $(call archives,$(LIBRARY_LAYERS))
@@ -178,7 +180,7 @@ $(B)/tests/peer/droverd-%: $(AGED) $(call objs,daemon) $(call archives,$(LIBRARY
 		$(call linkset,$(call archives,$(LIBRARY_LAYERS))) $(ALL_LIBS) $(LIBS_daemon)
 
 # droverd that dies between two steps (base/crash.h).
-CRASHING := $(shell grep -l 'base/crash.h' userspace/*/*.c)
+CRASHING := $(shell grep -rl --include='*.c' 'base/crash.h' userspace)
 $(B)/tests/peer/droverd-crash: $(CRASHING) tests/lib/crash.c $(call objs,daemon) $(call archives,$(LIBRARY_LAYERS))
 	$(call say,PEER,$@)
 	@mkdir -p $(@D)

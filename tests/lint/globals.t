@@ -4,8 +4,8 @@
 . "$(dirname "$0")/lint.sh"
 
 globals() {
-	for layer in base config wire channel dev track fault place engine guest lib; do
-		for o in "$B"/obj/"$layer"/*.o; do
+	for layer in $(library_layers); do
+		for o in $(find "$B/obj/$layer" -name "*.o"); do
 			[ -e "$o" ] || continue
 			size -A "$o" | awk -v o="$o" '($1 ~ /^\.(data|bss|tdata|tbss)/) &&
 				$1 !~ /^\.data\.rel\.ro/ && $2 > 0 { print o ": " $1 " " $2 " bytes" }'
@@ -14,8 +14,8 @@ globals() {
 }
 
 exits() {
-	for layer in base config wire channel dev track fault place engine guest lib; do
-		for o in "$B"/obj/"$layer"/*.o; do
+	for layer in $(library_layers); do
+		for o in $(find "$B/obj/$layer" -name "*.o"); do
 			[ -e "$o" ] || continue
 			nm -u "$o" | awk -v o="$o" '$2 ~ /^(exit|_exit|abort|syslog|perror)$/ { print o ": " $2 }'
 		done

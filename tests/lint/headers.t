@@ -6,7 +6,7 @@
 flags="-std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Iuserspace -Iuapi -I$B/gen $(pkg-config --cflags liburing json-c libxxhash)"
 
 alone() {
-	for h in userspace/*/*.h; do
+	for h in $(git ls-files "userspace/*.h"); do
 		# shellcheck disable=SC2086
 		echo "#include \"${h#userspace/}\"" | $CC $flags -x c -fsyntax-only - 2>&1 |
 			sed "s|^|$h: |" | head -n 3

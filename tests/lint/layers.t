@@ -1,40 +1,51 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A file includes its own layer or a lower one; source and destination meet in wire/ only.
+# A file includes its own layer or a lower one of userspace/layers. A folder inside a layer is
+# a room of its own: two rooms of one layer never include each other.
 . "$(dirname "$0")/lint.sh"
 
-rank() {
-	case $1 in
-	base) echo 0 ;; config) echo 1 ;; wire | channel) echo 2 ;;
-	dev | track | fault | place) echo 3 ;; engine) echo 4 ;; guest | lib) echo 5 ;;
-	daemon | ctl | vmm) echo 6 ;; *) echo 99 ;;
-	esac
+# file layer/room included-layer/room
+includes() {
+	git ls-files 'userspace/*.[ch]' 'userspace/*.def' | while read -r f; do
+		[ -f "$f" ] && sed -n 's,^#include "\([a-z/0-9-]*\)/[a-z0-9-]*[.][hd][ef]*".*,\1,p' "$f" |
+			sed "s|^|$f |"
+	done
 }
 
 bad_includes() {
-	grep -rHoE '^#include "[a-z]+/' userspace | sort -u |
-	while IFS=: read -r file inc; do
-		mine=${file#userspace/}; mine=${mine%%/*}
-		other=${inc#*\"}; other=${other%/}
-		[ "$other" = linux ] && continue
-		if [ "$(rank "$other")" -gt "$(rank "$mine")" ]; then
-			echo "$file includes $other/, which is above $mine/"
-		elif [ "$(rank "$mine")" = 6 ] && [ "$(rank "$other")" = 6 ] && [ "$mine" != "$other" ]; then
-			echo "$file includes $other/, another program"
-		fi
+	includes | awk '
+		BEGIN {
+			while ((getline line < "userspace/layers") > 0) {
+				if (line ~ /^#/)
+					continue
+				n = split(line, layer, " ")
+				rank++
+				for (i = 1; i <= n; i++)
+					of[layer[i]] = rank
+			}
+		}
+		$2 ~ /^linux/ { next }
+		{
+			split($1, p, "/"); mine = p[2]
+			room = (p[4] != "") ? p[2] "/" p[3] : p[2]
+			split($2, q, "/"); other = q[1]
+			if (!(mine in of) || !(other in of))
+				print $1 " includes " $2 "/: one of them is not in userspace/layers"
+			else if (mine != other && of[other] >= of[mine])
+				print $1 " includes " $2 "/, which is not below " mine "/"
+			else if (q[2] != "" && room != $2 && !(mine == other && room == mine))
+				print $1 " includes " $2 "/, the room of others"
+		}'
+}
+
+# A layer opens its rooms to itself alone, and only as a whole: by a header in the layer.
+orphans() {
+	for d in userspace/*/; do
+		d=${d#userspace/}
+		grep -v '^#' userspace/layers | grep -qw "${d%/}" || echo "$d is in no line of userspace/layers"
 	done
 }
 
-sides() {
-	grep -lE '"engine/(source|dest)' userspace/engine/*.[ch] | while read -r f; do
-		s=$(grep -c '"engine/source' "$f"); d=$(grep -c '"engine/dest' "$f")
-		[ "$s" -gt 0 ] && [ "$d" -gt 0 ] && echo "$f includes both sides"
-	done
-	grep -l '"engine/source' userspace/engine/dest*.[ch] userspace/engine/receiver.c
-	grep -l '"engine/dest' userspace/engine/source*.[ch] userspace/engine/sender.c \
-		userspace/engine/precopy.c userspace/engine/switchover.c
-}
-
-check "includes go down, never up" "$(bad_includes)"
-check "source and destination never include each other" "$(sides)"
+check "includes go down, never up nor sideways" "$(bad_includes)"
+check "every folder is a layer" "$(orphans)"
 finish

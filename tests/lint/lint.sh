@@ -18,3 +18,8 @@ finish() {
 	echo "1..$n"
 	exit "${bad:-0}"
 }
+
+# Names of layers, lowest first; the last line of userspace/layers is the programs'.
+library_layers() {
+	grep -v '^#' userspace/layers | sed '$d'
+}
