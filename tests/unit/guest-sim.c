@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "ram/datamap.h"
 #include "tap.h"
 
 static void nap_ms(unsigned int ms)

@@ -14,6 +14,7 @@
 #include "base/bitmap.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "ram/datamap.h"
 #include "tap.h"
 #include "track/track.h"
 

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "track-vmm.h"
 
+#include "ram/datamap.h"
 #include "tap.h"
 
 #define PAGES 3001u

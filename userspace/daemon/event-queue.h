@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config/ram.h"
 #include "engine/migration.h"
+#include "ram/ram.h"
 
 struct drover_error;
 

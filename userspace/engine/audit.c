@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "engine/source.h"
+#include "ram/datamap.h"
 
 #define AUDIT_BATCH 4096u
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config/ram.h"
+#include "ram/ram.h"
 #include "track/track.h"
 
 struct drover_cancel;

@@ -16,6 +16,7 @@
 #include "base/parallel.h"
 #include "channel/channel.h"
 #include "engine/source.h"
+#include "ram/datamap.h"
 
 /* A lost wake-up costs no more than this. */
 #define TICK_MS 20

@@ -13,11 +13,11 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/crash.h"
-#include "base/ramfile.h"
 #include "base/thread.h"
 #include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source.h"
+#include "ram/ramfile.h"
 
 const uint64_t *source_data(const struct drover_source *s, unsigned int block)
 {

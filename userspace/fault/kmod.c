@@ -19,9 +19,9 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/ramfile.h"
 #include "dev/kmod.h"
 #include "fault/fault.h"
+#include "ram/ramfile.h"
 
 #define RUNS_MAX 256u
 #define REQUESTS_MAX 64u

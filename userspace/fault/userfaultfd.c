@@ -29,9 +29,9 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/err.h"
-#include "base/ramfile.h"
 #include "dev/uffd.h"
 #include "fault/fault.h"
+#include "ram/ramfile.h"
 
 #define MODE (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR)
 #define FEATURES ((uint64_t)UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config/ram.h"
 #include "engine/guest.h"
+#include "ram/ram.h"
 
 struct drover_error;
 

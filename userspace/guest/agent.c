@@ -19,11 +19,11 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/ramfile.h"
 #include "fault/fault.h"
 #include "guest/agent-link.h"
 #include "guest/agent-proto.h"
 #include "guest/guest.h"
+#include "ram/ramfile.h"
 
 struct agent_guest {
 	struct drover_guest g;

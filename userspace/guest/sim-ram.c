@@ -14,9 +14,10 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/parallel.h"
-#include "base/populate.h"
 #include "dev/uffd.h"
 #include "guest/sim.h"
+#include "ram/datamap.h"
+#include "ram/populate.h"
 
 #define FILL_STEP 2048u         /* pages: one unit of work */
 #define POISON 0xa5

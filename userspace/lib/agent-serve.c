@@ -17,7 +17,7 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "base/ramfile.h"
+#include "ram/ramfile.h"
 
 /* A callback's failure, with its text if it gave one. */
 static int failed(int r, const struct drover_text *why, struct drover_error *e)

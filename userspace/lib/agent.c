@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/ramfile.h"
 #include "dev/uffd.h"
 #include "lib/internal.h"
+#include "ram/ramfile.h"
 
 _Static_assert(DROVER_AGENT_RAM_SHARED_DEST == DROVER_RAM_SHARED_DEST, "RAM flags");
 

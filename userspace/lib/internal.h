@@ -6,11 +6,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "config/ram.h"
 #include "engine/guest.h"
 #include "guest/agent-proto.h"
 #include "lib/drover.h"
 #include "place/ledger.h"
+#include "ram/ram.h"
 
 /**
  * struct drover_agent - the VMM's end of an agent link

@@ -21,7 +21,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
-#include "base/populate.h"
+#include "ram/populate.h"
 
 #define LEDGER_DIGESTS (1u << 0)
 /* Pages of one page table: shorter runs that have arrived are dropped along with others. */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config/ram.h"
+#include "ram/ram.h"
 
 struct drover_error;
 

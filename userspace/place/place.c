@@ -22,11 +22,11 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
-#include "base/ramfile.h"
 #include "base/thread.h"
 #include "base/zero.h"
 #include "dev/pagemap.h"
-#include "track/track.h"
+#include "ram/datamap.h"
+#include "ram/ramfile.h"
 
 #define POPULATE_THREADS 2u
 #define POPULATE_STEP (2ull << 20)

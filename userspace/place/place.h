@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "config/ram.h"
+#include "ram/ram.h"
 
 struct drover_cancel;
 struct drover_error;

@@ -39,10 +39,11 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/parallel.h"
-#include "base/populate.h"
-#include "base/ramfile.h"
 #include "dev/pagemap.h"
 #include "dev/uffd.h"
+#include "ram/datamap.h"
+#include "ram/populate.h"
+#include "ram/ramfile.h"
 #include "track/internal.h"
 
 /* Up to so many pages SEEK_DATA one by one is cheaper than one SEEK_HOLE may be. */

@@ -10,17 +10,6 @@ extern const struct drover_tracker_ops drover_tracker_pagemap_scan;
 extern const struct drover_tracker_ops drover_tracker_soft_dirty;
 extern const struct drover_tracker_ops drover_tracker_kvm_log;
 
-/*
- * A descriptor for seeking in the block's file. lseek() moves the position of the open
- * file, and the guest's descriptor shares its position with the VMM: so a new one is
- * opened. The caller's to close; negative errno on failure.
- */
-int drover_datamap_open(const struct drover_ram_block *b);
-/* Next page with data at or after @page, the number of pages when there is none. */
-int drover_datamap_next(int fd, const struct drover_ram_block *b, uint64_t page, uint64_t *ret);
-/* First page after @page, which has data, that is a hole (or the number of pages). */
-int drover_datamap_end(int fd, const struct drover_ram_block *b, uint64_t page, uint64_t *ret);
-
 /* Pages of page tables that a thread scans at a time: a multiple of a bitmap's word. */
 #define DROVER_SCAN_STEP 32768u
 

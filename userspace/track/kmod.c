@@ -22,8 +22,8 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/ramfile.h"
 #include "dev/kmod.h"
+#include "ram/ramfile.h"
 #include "track/internal.h"
 
 /**

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config/ram.h"
+#include "ram/ram.h"
 
 struct drover_error;
 struct drover_log;
@@ -129,12 +129,5 @@ const uint64_t *drover_tracker_data(const struct drover_tracker *t, unsigned int
 const uint64_t *drover_tracker_pinned(const struct drover_tracker *t, unsigned int block);
 void drover_tracker_stop(struct drover_tracker *t);
 struct drover_tracker *drover_tracker_free(struct drover_tracker *t);
-
-/* track/datamap.c */
-/**
- * drover_datamap_read() - SEEK_DATA/SEEK_HOLE map of one block
- * @map: one bit a page of the block; set where the file has data, cleared elsewhere
- */
-int drover_datamap_read(const struct drover_ram_block *b, uint64_t *map, struct drover_error *e);
 
 #endif

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/ramfile.h"
+#include "ram/ramfile.h"
 
 #define DEVICE_NS 5000000ull            /* between two pages */
 

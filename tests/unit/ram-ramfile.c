@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Files of guest RAM: what one is, how long, whether two are the same, holes. */
-#include "base/ramfile.h"
+#include "ram/ramfile.h"
 
 #include <errno.h>
 #include <fcntl.h>

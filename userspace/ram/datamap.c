@@ -6,13 +6,14 @@
  * few pages ask with SEEK_DATA, page by page.
  */
 #define _GNU_SOURCE
+#include "ram/datamap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "track/internal.h"
 
 int drover_datamap_open(const struct drover_ram_block *b)
 {

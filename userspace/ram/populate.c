@@ -5,7 +5,7 @@
  * Used by the hole tracker at start and by the simulated guest.
  */
 #define _GNU_SOURCE
-#include "base/populate.h"
+#include "ram/populate.h"
 
 #include <errno.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_BASE_RAMFILE_H
-#define DROVER_BASE_RAMFILE_H
+#ifndef DROVER_RAM_RAMFILE_H
+#define DROVER_RAM_RAMFILE_H
 
 #include <stdbool.h>
 #include <stdint.h>

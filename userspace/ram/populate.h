@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_BASE_POPULATE_H
-#define DROVER_BASE_POPULATE_H
+#ifndef DROVER_RAM_POPULATE_H
+#define DROVER_RAM_POPULATE_H
 
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
  * module could answer.
  */
 #define _GNU_SOURCE
-#include "base/ramfile.h"
+#include "ram/ramfile.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_CONFIG_RAM_H
-#define DROVER_CONFIG_RAM_H
+#ifndef DROVER_RAM_RAM_H
+#define DROVER_RAM_RAM_H
 
 #include <stddef.h>
 #include <stdint.h>
