@@ -321,10 +321,10 @@ fuzz: ## each libFuzzer target for FUZZ_TIME=60 seconds
 fuzz: deps-san
 	$(Q)$(MAKE) B=build-fuzz CC=clang CFLAGS="-O1 -g" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all" fuzz-run
-$(B)/%: tests/fuzz/%.c $(call archives,base config wire channel)
+$(B)/%: tests/fuzz/%.c $(call archives,base config wire address)
 	$(call say,FUZZ,$@)
 	$(Q)clang $(ALL_CFLAGS) -Wno-missing-prototypes -fsanitize=fuzzer -MMD -MP -o $@ $< \
-		$(call linkset,$(call archives,base config wire channel)) $(ALL_LIBS)
+		$(call linkset,$(call archives,base config wire address)) $(ALL_LIBS)
 fuzz-run: $(FUZZERS:%=$(B)/%)
 	$(Q)set -e; for f in $(FUZZERS); do \
 		mkdir -p $(B)/corpus/$$f; echo "== $$f"; \

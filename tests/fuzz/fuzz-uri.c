@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/address.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "channel/address.h"
 
 #define TEXT_MAX 65536u
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "channel/address.h"
+#include "address/address.h"
 
 struct drover_cancel;
 struct drover_error;

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/address.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "channel/address.h"
 #include "config/options.h"
 #include "ctl/ctl.h"
 #include "ctl/goal.h"

@@ -2,8 +2,8 @@
 /* types.def as tables; what other tables tell already is taken from them. */
 #include <string.h>
 
+#include "address/address.h"
 #include "base/cleanup.h"
-#include "channel/address.h"
 #include "config/options.h"
 #include "daemon/job-status.h"
 #include "daemon/schema.h"

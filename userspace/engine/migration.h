@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address/address.h"
 #include "base/cancel.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "channel/address.h"
 #include "config/config.h"
 #include "engine/guest.h"
 #include "engine/state.h"

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/table.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "channel/address-table.h"
 
 #define NAME_MAX_LEN 160
 

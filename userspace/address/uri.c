@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/table.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "channel/address-table.h"
 
 static int oom(struct drover_error *e)
 {

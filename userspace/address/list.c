@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/table.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "channel/address-table.h"
 
 static const char *const type_names[DROVER_CHANNEL_TYPE_COUNT] = {
 	[DROVER_CHANNEL_MAIN] = "main",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_CHANNEL_ADDRESS_TABLE_H
-#define DROVER_CHANNEL_ADDRESS_TABLE_H
+#ifndef DROVER_ADDRESS_TABLE_H
+#define DROVER_ADDRESS_TABLE_H
 
 /*
  * Private to the address files: one table says which members each transport has, and
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "channel/address.h"
+#include "address/address.h"
 
 struct drover_error;
 struct json_object;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_CHANNEL_ADDRESS_H
-#define DROVER_CHANNEL_ADDRESS_H
+#ifndef DROVER_ADDRESS_ADDRESS_H
+#define DROVER_ADDRESS_ADDRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/table.h"
 #include "base/err.h"
-#include "channel/address-table.h"
 
 static bool is_number(const char *s)
 {

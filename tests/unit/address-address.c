@@ -3,7 +3,7 @@
  * Addresses and channel lists: every transport as URI and as JSON, what is refused and in
  * which words, and that URI -> address -> JSON -> address loses nothing.
  */
-#include "channel/address.h"
+#include "address/address.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * parsing. Nothing here touches the network, so an address can be checked, copied and
  * shown on any host. Used by the other address files and by whoever holds an address.
  */
-#include "channel/address.h"
+#include "address/address.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address/table.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "channel/address-table.h"
 
 #define AT(m) offsetof(struct drover_address, u.m)
 
