@@ -23,9 +23,6 @@ struct drover_error;
 /* Bytes of one QMP message. */
 #define DROVER_JSON_MESSAGE_MAX (64u << 20)
 
-/* Positive condition of drover_json_stream_feed() */
-#define DROVER_JSON_E_VALUE 1
-
 static inline void drover_json_putp(struct json_object **o)
 {
 	json_object_put(*o);
@@ -52,34 +49,6 @@ int drover_json_parse(const char *text, size_t len, size_t max, struct json_obje
  */
 int drover_json_parse_quotes(const char *text, size_t len, size_t max, struct json_object **ret,
 			     struct drover_error *e);
-
-/*
- * The incremental form, for a stream of values without framing: several in one
- * write, one in many writes, no newline needed. It takes single quotes.
- */
-struct drover_json_stream;
-
-/** drover_json_stream_new() - @max: bytes of the longest value; NULL when out of memory */
-struct drover_json_stream *drover_json_stream_new(size_t max);
-/* NULL is fine. Returns NULL */
-struct drover_json_stream *drover_json_stream_free(struct drover_json_stream *s);
-
-/**
- * drover_json_stream_feed() - read on until the next value is complete
- * @data: advanced past what was read
- * @len: bytes left at @data; reduced alike
- * @ret: new reference (NULL for null), written when the return value is DROVER_JSON_E_VALUE
- *
- * Call until @len is 0. A value that is too long or too deep is skipped to its end and
- * reported once. After a byte that can't be JSON, input is dropped up to the next
- * structural or control character, as QEMU does; byte 0xff always starts afresh. A bare
- * number or name at the top level ends at the first byte that can't belong to it.
- *
- * Return: DROVER_JSON_E_VALUE, 0 (all read, value not complete), or for a bad value
- * -EBADMSG, -EMSGSIZE or -ENOMEM: feed goes on with what follows it.
- */
-int drover_json_stream_feed(struct drover_json_stream *s, const char **data, size_t *len,
-			    struct json_object **ret, struct drover_error *e);
 
 /*
  * Typed members. Each returns 1 when @name is there (@ret written), 0 when it is absent,

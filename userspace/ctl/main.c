@@ -15,8 +15,8 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "ctl/ctl.h"
-#include "ctl/qmp-client.h"
 #include "engine/hostlimit.h"
+#include "qmp/client.h"
 
 static const struct ctl_verb verbs[] = {
 #define VERB(f, n, a, least, most, opts, h, more)                                          \

@@ -16,8 +16,8 @@
 #include "base/json.h"
 #include "ctl/ctl.h"
 #include "ctl/progress.h"
-#include "ctl/qmp-client.h"
 #include "ctl/screen.h"
+#include "qmp/client.h"
 
 #define FRAME_MS 200
 #define PLAIN_MS 1000

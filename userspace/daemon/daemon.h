@@ -11,9 +11,9 @@
 #include "daemon/event-queue.h"
 #include "daemon/fds.h"
 #include "daemon/job-status.h"
-#include "daemon/loop.h"
 #include "daemon/qmp.h"
 #include "engine/migration.h"
+#include "qmp/loop.h"
 
 /**
  * struct droverd_opts - the command line; borrowed strings

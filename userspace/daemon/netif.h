@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "daemon/arp.h"
-#include "daemon/loop.h"
+#include "qmp/loop.h"
 
 struct drover_error;
 struct drover_log;

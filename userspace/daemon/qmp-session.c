@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "daemon/qmp.h"
+#include "qmp/framing.h"
 
 #define READ_CHUNK 16384
 /* Answers of one turn, and bytes of them that may wait before more requests are looked at. */

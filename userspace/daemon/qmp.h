@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/loop.h"
+#include "qmp/loop.h"
 
 struct drover_error;
 struct drover_log;

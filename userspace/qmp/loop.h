@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef DROVER_DAEMON_LOOP_H
-#define DROVER_DAEMON_LOOP_H
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_QMP_LOOP_H
+#define DROVER_QMP_LOOP_H
 
 #include <stdbool.h>
 #include <stdint.h>

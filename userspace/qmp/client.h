@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef DROVER_CTL_QMP_CLIENT_H
-#define DROVER_CTL_QMP_CLIENT_H
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DROVER_QMP_CLIENT_H
+#define DROVER_QMP_CLIENT_H
 
 #include <stdint.h>
 

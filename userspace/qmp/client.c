@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+// SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A QMP client that never waits longer than it was told. Messages are read one at a
  * time; an event found while waiting for an answer is kept, in order, for whoever asks
  * for events. An answer carries the id of its command: one that came too late for an
  * earlier call is not taken for the present one's.
  */
-#include "ctl/qmp-client.h"
+#include "qmp/client.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "qmp/framing.h"
 
 #define MESSAGE_MAX (16u << 20)
 

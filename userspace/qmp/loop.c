@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+// SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The main thread's loop. One event is taken at a time, so that a callback may free
  * any source, the one it was called for included: no later event of the same batch
  * can point to it. The kernel hands ready descriptors out in turn, so this is fair.
  */
-#include "daemon/loop.h"
+#include "qmp/loop.h"
 
 #include <errno.h>
 #include <string.h>

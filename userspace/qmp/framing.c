@@ -9,7 +9,7 @@
  * control character, as QEMU's lexer does. 0xff can't occur in UTF-8: a client that has
  * lost its place sends it to start afresh. Used by the QMP server, one stream a client.
  */
-#include "base/json.h"
+#include "qmp/framing.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/json.h"
 
 #define BUFFER_KEPT 65536u      /* a larger buffer is given back after its message */
 
