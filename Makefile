@@ -144,13 +144,13 @@ $(eval $(call program_rules,droverctl,ctl))
 $(eval $(call program_rules,drover-vmm,vmm))
 
 # ---- libdrover: what a VMM links --------------------------------------------
-LIBDROVER := $(call archives,lib guest place dev ram base)
+LIBDROVER := $(call archives,lib agent dev ram base)
 $(B)/libdrover.so.$(VERSION): $(LIBDROVER) userspace/lib/libdrover.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libdrover.so.0 \
 		-Wl,--version-script=userspace/lib/libdrover.map -Wl,--no-undefined -o $@ \
 		-Wl,--whole-archive $(call archive,lib) -Wl,--no-whole-archive \
-		$(call linkset,$(call archives,guest place dev ram base)) $(ALL_LIBS)
+		$(call linkset,$(call archives,agent dev ram base)) $(ALL_LIBS)
 $(B)/libdrover.so: $(B)/libdrover.so.$(VERSION)
 	$(Q)ln -sf $(<F) $(B)/libdrover.so.0 && ln -sf $(<F) $@
 $(B)/libdrover.a: $(LIBDROVER)

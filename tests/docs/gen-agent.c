@@ -2,7 +2,7 @@
 /* Prints the messages of the agent link as reStructuredText, for Documentation/agent-protocol.rst. */
 #include <stdio.h>
 
-#include "guest/agent-proto.h"
+#include "agent/message.h"
 
 static void range(unsigned int min, unsigned int max)
 {
@@ -17,7 +17,7 @@ int main(void)
 	unsigned int i;
 
 	printf(".. SPDX-License-Identifier: GPL-2.0-or-later\n"
-	       ".. Generated from userspace/guest/agent.def; do not edit.\n\n"
+	       ".. Generated from userspace/agent/agent.def; do not edit.\n\n"
 	       ".. list-table::\n   :header-rows: 1\n\n"
 	       "   * - Type\n     - Name\n     - Sent by\n     - Answered by\n"
 	       "     - Body, bytes\n     - Descriptors\n     - Meaning\n");

@@ -14,11 +14,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/ledger.h"
+#include "agent/message.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "guest/agent-proto.h"
-#include "place/ledger.h"
 #include "tap.h"
 
 #define RAM_SIZE (1u << 20)

@@ -18,12 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/message.h"
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
-#include "guest/agent-proto.h"
 #include "guest/guest.h"
 #include "lib/drover.h"
 #include "tap.h"

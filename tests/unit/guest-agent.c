@@ -14,10 +14,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/message.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "fault/fault.h"
-#include "guest/agent-proto.h"
 #include "guest/guest.h"
 #include "tap.h"
 

@@ -6,9 +6,9 @@
  */
 #include "fake-vmm.h"
 
+#include "agent/ledger.h"
 #include "base/bitmap.h"
 #include "fault/fault.h"
-#include "place/ledger.h"
 
 static const struct drover_fault_ops *const uffd = &drover_fault_userfaultfd;
 

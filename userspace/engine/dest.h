@@ -18,11 +18,11 @@
  *
  * Locks, in taking order: drover_dest.guest, drover_dest.lock, session.lock, migration.lock.
  */
+#include "agent/ledger.h"
 #include "channel/channel.h"
 #include "engine/blocktime.h"
 #include "engine/internal.h"
 #include "fault/fault.h"
-#include "place/ledger.h"
 #include "place/place.h"
 
 #define DEST_LISTENERS_MAX 256u

@@ -11,8 +11,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "engine/guest.h"
 #include "engine/state.h"
+#include "guest/ops.h"
 
 /*
  * One migration, seen from one side. A migration runs in threads of its own; every

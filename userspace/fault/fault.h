@@ -24,7 +24,7 @@ struct drover_error;
  * @arm: the VMM drops its page-table entries of every page without a received bit; called
  *	by a handler that needs it, when new touches are caught already. NULL: it can't
  * @opaque: first argument of @arm
- * @received: a bitmap a block, shared with the VMM (place/ledger.h); filled in by the engine.
+ * @received: a bitmap a block, shared with the VMM (agent/ledger.h); filled in by the engine.
  *	Before @start of the handler it says what has arrived; from then on the handler sets
  *	bits, with release order, before it lets touchers go on
  * @adopt: an earlier handler armed all this and has died: nothing that arrived is forgotten,

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/message.h"
 #include "base/cancel.h"
 #include "base/err.h"
-#include "guest/agent-proto.h"
 
 /**
  * struct agent_link - droverd's end of an agent link

@@ -15,13 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/message.h"
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "fault/fault.h"
 #include "guest/agent-link.h"
-#include "guest/agent-proto.h"
 #include "guest/guest.h"
 #include "ram/ramfile.h"
 

@@ -2,7 +2,7 @@
 #ifndef DROVER_GUEST_GUEST_H
 #define DROVER_GUEST_GUEST_H
 
-#include "engine/guest.h"
+#include "guest/ops.h"
 
 /**
  * drover_guest_open() - attach to the guest a LINK names

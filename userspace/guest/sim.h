@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/ledger.h"
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "guest/guest.h"
 #include "guest/sim-page.h"
-#include "place/ledger.h"
 
 #define SIM_WRITERS_MAX 2u
 #define SIM_STRIPES 256u

@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/ledger.h"
+#include "agent/message.h"
+#include "agent/record.h"
 #include "base/err.h"
-#include "engine/guest.h"
-#include "guest/agent-proto.h"
 #include "lib/drover.h"
-#include "place/ledger.h"
 #include "ram/ram.h"
 
 /**

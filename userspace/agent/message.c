@@ -5,7 +5,7 @@
  * ends: guest/agent-link.c (droverd) and lib/ (the VMM).
  */
 #define _GNU_SOURCE
-#include "guest/agent-proto.h"
+#include "agent/message.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +24,7 @@ static const struct drover_agent_rule rules[DROVER_AGENT_TYPE_COUNT] = {
 		.reply = DROVER_AGENT_##reply_, .len_min = lo, .len_max = hi,  \
 		.fds_min = fdlo, .fds_max = fdhi, .doc = doc_,                 \
 	},
-#include "guest/agent.def"
+#include "agent/agent.def"
 #undef AGENT_MSG
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_PLACE_LEDGER_H
-#define DROVER_PLACE_LEDGER_H
+#ifndef DROVER_AGENT_LEDGER_H
+#define DROVER_AGENT_LEDGER_H
 
 #include <stdbool.h>
 #include <stddef.h>

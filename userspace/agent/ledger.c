@@ -7,7 +7,7 @@
  * Made by the engine; opened by the next droverd's, and by libdrover.
  */
 #define _GNU_SOURCE
-#include "place/ledger.h"
+#include "agent/ledger.h"
 
 #include <errno.h>
 #include <fcntl.h>

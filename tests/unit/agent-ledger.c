@@ -9,9 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/ledger.h"
 #include "base/bitmap.h"
 #include "base/err.h"
-#include "place/ledger.h"
 #include "tap.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_ENGINE_GUEST_H
-#define DROVER_ENGINE_GUEST_H
+#ifndef DROVER_GUEST_OPS_H
+#define DROVER_GUEST_OPS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/record.h"
 #include "ram/ram.h"
 #include "track/track.h"
 
@@ -22,34 +23,6 @@ struct json_object;
  * its own (10 s unless said) and is woken by @cancel where it takes one.
  */
 
-/** enum drover_owner - the ownership record a VMM keeps; design: "Ownership" */
-enum drover_owner_state {
-	DROVER_OWNER_OWNED,             /* may run; a VMM that was never migrated */
-	DROVER_OWNER_INCOMING,          /* a destination before COMMIT: must not run */
-	DROVER_OWNER_IN_DOUBT,          /* a source from before COMMIT until settled: must not run */
-	DROVER_OWNER_RELEASED,          /* a source that handed over: must not run */
-	DROVER_OWNER_FENCED,            /* a destination that answered "not committed": must not run */
-	DROVER_OWNER_SERVING,           /* a source in postcopy: must not run, its RAM is needed still */
-};
-
-#define DROVER_OWNER_PEER_MAX 512
-
-/**
- * struct drover_owner_record - kept by the VMM, outlives droverd
- * @state: see enum
- * @token: the session it is about; zeros when none
- * @peer: source: URI-like JSON text of the destination's main address; destination:
- *	JSON text of the address it listens on; so that a new droverd can settle
- *
- * A VMM that was never migrated, or whose last migration is settled on both sides,
- * is OWNED with a zero token. A destination keeps the token until RELEASED came.
- */
-struct drover_owner_record {
-	enum drover_owner_state state;
-	uint8_t token[16];
-	char peer[DROVER_OWNER_PEER_MAX];
-};
-
 /** struct drover_guest_traits - what a guest link is like; constant once attached */
 struct drover_guest_traits {
 	uint8_t uuid[16];
@@ -57,13 +30,6 @@ struct drover_guest_traits {
 	bool can_throttle;
 	bool keeps_record;              /* the record survives droverd (agent); sim: false */
 	bool knows_serving;             /* the record can be SERVING */
-};
-
-enum drover_run_state {
-	DROVER_GUEST_RUNNING,
-	DROVER_GUEST_PAUSED,
-	DROVER_GUEST_INCOMING,          /* waiting for a migration: RAM empty, never ran */
-	DROVER_GUEST_GONE,              /* the VMM has died or closed the link */
 };
 
 /**
@@ -86,7 +52,7 @@ enum drover_run_state {
  * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
  * @fault_source: what fault handlers can use; @received and @adopt are left alone. NULL: this
  *	guest link has no postcopy
- * @ledger_put: the VMM keeps this file (place/ledger.h) for the next droverd; -1: forget
+ * @ledger_put: the VMM keeps this file (agent/ledger.h) for the next droverd; -1: forget
  *	it. The descriptor stays the caller's
  * @ledger_get: the file an earlier droverd left, -1: there is none; the caller's
  * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a

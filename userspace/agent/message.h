@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_GUEST_AGENT_PROTO_H
-#define DROVER_GUEST_AGENT_PROTO_H
+#ifndef DROVER_AGENT_MESSAGE_H
+#define DROVER_AGENT_MESSAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/guest.h"
+#include "agent/record.h"
 #include "ram/ram.h"
 
 struct drover_error;
@@ -109,7 +109,7 @@ struct drover_agent_error {
 enum drover_agent_type {
 	DROVER_AGENT_NONE,
 #define AGENT_MSG(name, nr, from, reply, lo, hi, fdlo, fdhi, doc) DROVER_AGENT_##name = (nr),
-#include "guest/agent.def"
+#include "agent/agent.def"
 #undef AGENT_MSG
 	DROVER_AGENT_TYPE_COUNT
 };
