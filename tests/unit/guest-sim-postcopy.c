@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 #include "fault/fault.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 #include "tap.h"
 
 static const struct drover_fault_ops *const uffd = &drover_fault_userfaultfd;

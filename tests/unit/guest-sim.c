@@ -5,7 +5,7 @@
  * whose self-check passes, or fails for each way of doing it wrong.
  */
 #define _GNU_SOURCE
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
-#include "engine/link.h"
 #include "engine/migration.h"
+#include "peer/link.h"
 
 /* Operator's word on an in-doubt session. */
 enum settle_word { SETTLE_NONE, SETTLE_OWN, SETTLE_RELEASE };

@@ -16,7 +16,7 @@ int drover_guest_open(const char *link, const struct drover_log *log, struct dro
 		      struct drover_error *e);
 struct drover_guest *drover_guest_free(struct drover_guest *g);
 
-/* Implementations, one file each: guest/sim.c, guest/agent.c */
+/* Implementations, one file each: guest/sim/sim.c, guest/agent.c */
 int drover_sim_open(const char *args, const struct drover_log *log, struct drover_guest **ret,
 		    struct drover_error *e);
 int drover_agent_open(const char *path, const struct drover_log *log, struct drover_guest **ret,

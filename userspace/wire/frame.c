@@ -3,7 +3,7 @@
  * Frame headers and the table of messages. A header that passes drover_frame_decode() has
  * lengths within its message's row, so the caller may allocate and read them; whether the
  * message may come now is for drover_wire_allowed() and the engine's sequence to say.
- * Called by engine/link.c for every frame.
+ * Called by peer/link.c for every frame.
  */
 #include "wire/wire.h"
 

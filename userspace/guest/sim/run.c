@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/thread.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 /* From here on one thread could not keep the rate while the tracker makes it fault. */
 #define TWO_WRITERS_RATE (200ull << 20)

@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "base/thread.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 #include "ram/datamap.h"
 
 #define CHECK_AFTER_US 50000

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "base/parallel.h"
 #include "dev/uffd.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 #include "ram/datamap.h"
 #include "ram/populate.h"
 

@@ -18,7 +18,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "dev/uffd.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 static struct drover_sim *sim(struct drover_guest *g)
 {

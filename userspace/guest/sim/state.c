@@ -20,7 +20,7 @@
 #include <xxhash.h>
 
 #include "base/err.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 #define MAGIC "drvsimst"
 #define LAYOUT 1u

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 #define SIM_SIZE_MAX (1ull << 42)
 #define SIM_DIRTY_MAX (1ull << 40)

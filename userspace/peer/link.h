@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_ENGINE_LINK_H
-#define DROVER_ENGINE_LINK_H
+#ifndef DROVER_PEER_LINK_H
+#define DROVER_PEER_LINK_H
 
 #include <pthread.h>
 #include <stdbool.h>

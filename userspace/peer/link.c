@@ -4,7 +4,7 @@
  * both sides. What a peer sends is checked here against its row of messages.def, then
  * by the message's own decoder, before anybody uses it.
  */
-#include "engine/link.h"
+#include "peer/link.h"
 
 #include <errno.h>
 #include <stdlib.h>

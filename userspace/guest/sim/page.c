@@ -5,7 +5,7 @@
  * core fills several GiB a second and the guest's own writing is not what is measured.
  * Pure functions; used by all parts of the simulated guest, by several threads at once.
  */
-#include "guest/sim-page.h"
+#include "guest/sim/page.h"
 
 #include <string.h>
 

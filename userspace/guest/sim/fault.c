@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "dev/uffd.h"
 #include "fault/fault.h"
-#include "guest/sim.h"
+#include "guest/sim/sim.h"
 
 static int arm(void *opaque, struct drover_error *e)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_GUEST_SIM_H
-#define DROVER_GUEST_SIM_H
+#ifndef DROVER_GUEST_SIM_SIM_H
+#define DROVER_GUEST_SIM_SIM_H
 
 /* Shared by the files of the simulated guest and by its unit test. */
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "guest/guest.h"
-#include "guest/sim-page.h"
+#include "guest/sim/page.h"
 
 #define SIM_WRITERS_MAX 2u
 #define SIM_STRIPES 256u
