@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 void dest_fence(struct drover_dest *d, const uint8_t *token)
 {

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #define TICK_MS 100
 #define FAREWELL_MS 1000

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_ENGINE_DEST_H
-#define DROVER_ENGINE_DEST_H
+#ifndef DROVER_ENGINE_DEST_DEST_H
+#define DROVER_ENGINE_DEST_DEST_H
 
 /*
  * The destination's own files and nobody else.
  *
- * dest.c        listeners, one thread a connection, what a first message makes of it
- * dest-hello.c  HELLO and RANGES: what is accepted, what is refused and why
- * dest-session.c  the main channel of a session, from HELLO_ACK to COMMIT_ACK
- * dest-state.c  STATE and COMMIT
- * dest-digest.c DIGEST
- * receiver.c    PAGES and the barrier between rounds
- * dest-postcopy.c  the guest runs before all is here: placing, arming, the end
- * dest-fault.c  fault threads
- * dest-resume.c   a paused postcopy goes on
- * dest-owner.c  OWNER_QUERY and the fence
+ * listen.c  listeners, one thread a connection, what a first message makes of it
+ * hello.c  HELLO and RANGES: what is accepted, what is refused and why
+ * session.c  the main channel of a session, from HELLO_ACK to COMMIT_ACK
+ * state.c  STATE and COMMIT
+ * digest.c  DIGEST
+ * pages.c  PAGES and the barrier between rounds
+ * pending.c  the guest runs before all is here: placing, arming, the end
+ * faults.c  fault threads
+ * resume.c  a paused postcopy goes on
+ * owner.c  OWNER_QUERY and the fence
  *
  * Locks, in taking order: drover_dest.guest, drover_dest.lock, session.lock, migration.lock.
  */
@@ -169,13 +169,13 @@ struct drover_dest {
 	unsigned int nfenced;
 };
 
-/* dest.c */
+/* listen.c */
 int dest_prepare_guest(struct drover_dest *d, struct drover_error *e);
 void dest_refuse(struct drover_dest *d, const char *why);
 int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
 		struct drover_error *e);
 void dest_publish_addresses(struct drover_dest *d);
-/* dest-hello.c: 0 accepted, session filled in and answered; < 0 refused and told */
+/* hello.c: 0 accepted, session filled in and answered; < 0 refused and told */
 int dest_hello(struct drover_dest *d, struct drover_link *l, size_t hello_len,
 	       struct session **ret, struct drover_error *e);
 struct session *session_free(struct session *x);
@@ -187,25 +187,25 @@ void hello_match_blocks(struct session *x, const struct drover_msg_hello *h,
 			struct json_object *no);
 int hello_answer(struct session *x, uint32_t status, struct json_object *text,
 		 uint64_t features, struct drover_error *e);
-/* dest-session.c */
+/* session.c */
 void session_main(struct session *x);
 void session_kill(struct session *x, const struct drover_error *e);
 bool session_dead(struct session *x);
 /* After COMMIT: the connection is over, the migration is not. @x stays the caller's. */
 void session_pause(struct session *x, int r, const struct drover_error *e);
-/* receiver.c */
+/* pages.c */
 int session_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
 		  struct drover_error *e);
 int session_round_end(struct session *x, struct drover_link *l, const struct drover_frame *f,
 		      uint32_t *ret_round, struct drover_error *e);
 /* A data channel: ATTACH has been read; runs until the session ends. */
 void session_attach(struct drover_dest *d, struct drover_link *l, size_t len);
-/* dest-state.c */
+/* state.c */
 int session_state(struct session *x, const struct drover_frame *f, struct drover_error *e);
 int session_commit(struct session *x, size_t len, struct drover_error *e);
 int session_end_one_way(struct session *x, size_t len, struct drover_error *e);
 int session_released(struct session *x, size_t len, struct drover_error *e);
-/* dest-postcopy.c */
+/* pending.c */
 int pc_new(struct drover_dest *d, struct drover_ledger *ledger, struct postcopy **ret,
 	   struct drover_error *e);
 /* @open: everybody who waits goes on, as before a guest is emptied */
@@ -219,24 +219,24 @@ int pc_wait_all(struct session *x, struct drover_error *e);
 void pc_all_here(struct postcopy *pc);
 int pc_finish(struct postcopy *pc, struct drover_error *e);
 int pc_release(struct session *x, struct drover_error *e);
-/* dest-fault.c */
+/* faults.c */
 int pc_threads_start(struct postcopy *pc, struct drover_error *e);
 void pc_threads_stop(struct postcopy *pc);
 void pc_online(struct postcopy *pc, struct session *x);
 void pc_offline(struct postcopy *pc);
 void pc_urgent(struct postcopy *pc, unsigned int index, struct drover_link *l);
-/* dest-resume.c: as dest_hello() */
+/* resume.c: as dest_hello() */
 int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drover_msg_hello *h,
 		struct session **ret, struct drover_error *e);
 /* What an earlier droverd left in the VMM is ours. */
 int dest_adopt(struct drover_dest *d, struct drover_error *e);
-/* dest-digest.c */
+/* digest.c */
 /* Postcopy: digests come once more, when all is here. */
 void session_digest_again(struct session *x);
 /* And the first time, before anything is asked for: of what is there then. */
 int session_digest_first(struct session *x, struct drover_error *e);
 int session_digest(struct session *x, size_t len, struct drover_error *e);
-/* dest-owner.c */
+/* owner.c */
 void dest_owner_query(struct drover_dest *d, struct drover_link *l, size_t len);
 void dest_fence(struct drover_dest *d, const uint8_t *token);
 

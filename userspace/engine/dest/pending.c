@@ -22,7 +22,7 @@
 #include "base/json.h"
 #include "base/thread.h"
 #include "base/trace.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #define WAIT_TICK_MS 200
 

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/thread.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #define ASK_MS 5000
 #define RETRY_MS 500

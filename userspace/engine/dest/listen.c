@@ -5,7 +5,7 @@
  * Everything else is dropped and counted. A bad connection never ends the listening, and
  * a failed session does not either.
  */
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #include <errno.h>
 #include <json-c/json.h>

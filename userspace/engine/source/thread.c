@@ -4,7 +4,7 @@
  * fails: trackers off, guest running again, peer told. Ownership decides how far back
  * one may go: up to the commit point all the way, after it not at all.
  */
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #include <errno.h>
 #include <string.h>

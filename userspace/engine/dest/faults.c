@@ -17,7 +17,7 @@
 #include "base/kernel-compat.h"
 #include "base/thread.h"
 #include "base/trace.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #define FAULTS_MAX 64
 #define FDS_MAX 64

@@ -15,7 +15,7 @@
 #include "base/digest.h"
 #include "base/parallel.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 #include "ram/datamap.h"
 
 /* A lost wake-up costs no more than this. */

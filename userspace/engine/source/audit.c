@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/log.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 #include "ram/datamap.h"
 
 #define AUDIT_BATCH 4096u

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_ENGINE_SOURCE_H
-#define DROVER_ENGINE_SOURCE_H
+#ifndef DROVER_ENGINE_SOURCE_SOURCE_H
+#define DROVER_ENGINE_SOURCE_SOURCE_H
 
 /*
  * The source's own files and nobody else.
  *
- * source.c     the thread: the order of things, and what happens when one fails
- * source-hello.c  connect, HELLO, ATTACH
- * source-main.c   what comes back on the main channel
- * sender.c     channel threads: scan, digest, send
- * precopy.c    rounds and the decision to stop
- * switchover.c stop, last pages, state, digests, COMMIT
- * postcopy.c   the guest runs there: push, serve, pause, resume
- * urgent.c     pages somebody waits for
- * audit.c      re-hash of the frozen RAM
- * settle.c     OWNER_QUERY until somebody knows
+ * thread.c  the thread: the order of things, and what happens when one fails
+ * hello.c  connect, HELLO, ATTACH
+ * inbox.c  what comes back on the main channel
+ * sender.c  channel threads: scan, digest, send
+ * rounds.c  rounds and the decision to stop
+ * switchover.c  stop, last pages, state, digests, COMMIT
+ * serve.c  the guest runs there: push, serve, pause, resume
+ * urgent.c  pages somebody waits for
+ * audit.c  re-hash of the frozen RAM
+ * settle.c  OWNER_QUERY until somebody knows
  */
 #include "base/zero.h"
 #include "engine/estimate.h"
-#include "engine/internal.h"
 #include "engine/hostlimit.h"
+#include "engine/internal.h"
 #include "engine/limit.h"
 #include "engine/policy.h"
 
@@ -160,12 +160,12 @@ struct drover_source {
 	uint64_t expected_us;   /* DROVER_ESTIMATE_UNKNOWN: nobody knows */
 };
 
-/* source-hello.c */
+/* hello.c */
 int source_connect(struct drover_source *s, struct drover_error *e);
 /* The same for a session that goes on: its token, its config, no ranges. */
 int source_reconnect(struct drover_source *s, struct drover_error *e);
 int source_attach_all(struct drover_source *s, struct drover_error *e);
-/* source-main.c */
+/* inbox.c */
 /* Handle what is there without waiting. */
 int source_poll(struct drover_source *s, struct drover_error *e);
 /* A channel failed: give the destination a moment to say why; returns what is known. */
@@ -199,7 +199,7 @@ int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 int source_release(struct drover_source *s, size_t len, struct drover_error *e);
 /* Pages that may hold data; the others read as zero and must not be touched. */
 const uint64_t *source_data(const struct drover_source *s, unsigned int block);
-/* postcopy.c */
+/* serve.c */
 /* After the final round, before the state: what will come later. */
 int source_discard(struct drover_source *s, struct drover_error *e);
 /*
@@ -210,7 +210,7 @@ int source_discard(struct drover_source *s, struct drover_error *e);
 int source_postcopy(struct drover_source *s, bool paused, struct drover_error *e);
 /* For who is told that it is in the way: enough to know it by, too little to take it over. */
 void source_session_text(struct drover_source *s);
-/* precopy.c */
+/* rounds.c */
 int source_harvest(struct drover_source *s, bool final, struct drover_error *e);
 /* @final: the guest is stopped */
 int source_round(struct drover_source *s, bool final, struct drover_error *e);
@@ -221,7 +221,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e);
 int source_switchover(struct drover_source *s, struct drover_error *e);
 /* The VMM's record, of this session. SERVING of a VMM that doesn't know it: RELEASED */
 int source_record(struct drover_source *s, enum drover_owner_state state, struct drover_error *e);
-/* digest-source.c */
+/* digest.c */
 int source_digest_init(struct drover_source *s, struct drover_error *e);
 /* After a harvest: groups that must be done again, and their number. */
 uint64_t source_digest_stale(struct drover_source *s);
@@ -244,7 +244,7 @@ bool source_settle(struct drover_source *s, bool need_resume);
 bool source_done_there(struct drover_source *s);
 /* What another droverd left in the guest's record: token and peer. */
 int source_adopt_record(struct drover_source *s, struct drover_error *e);
-/* source.c */
+/* thread.c */
 void source_resume_guest(struct drover_source *s);
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/parallel.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 /* Groups that a thread digests at a time: some 100 us. */
 #define GROUP_STEP 512u

@@ -17,7 +17,7 @@
 #include "base/digest.h"
 #include "base/parallel.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 /* Groups that a thread digests at a time: some 100 us. */
 #define GROUP_STEP 512u

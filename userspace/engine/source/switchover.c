@@ -21,7 +21,7 @@
 #include "base/thread.h"
 #include "base/trace.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #define STATE_PIECE (1u << 20)
 #define STATE_MAX (1ull << 30)

@@ -16,7 +16,7 @@
 #include "base/thread.h"
 #include "base/trace.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 #include "ram/ramfile.h"
 
 const uint64_t *source_data(const struct drover_source *s, unsigned int block)

@@ -9,7 +9,7 @@
  * allocate it.
  */
 #define _GNU_SOURCE
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #include <errno.h>
 #include <sched.h>

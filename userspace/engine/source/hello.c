@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 /* With more runs than this a block's ranges are merged to 2 MiB. */
 #define RANGES_FINE_MAX 16384u

@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 /* Who comes with the token is the source; a connection it has given up is no use to it. */
 static int end_old(struct drover_dest *d, struct drover_error *e)

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/trace.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #define TICK_MS 50
 /* The shortest time over which a drain rate means something. */

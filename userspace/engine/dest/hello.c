@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "engine/check.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 struct session *session_free(struct session *x)
 {

@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/thread.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #define WAIT_TICK_MS 200
 

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "channel/channel.h"
-#include "engine/source.h"
+#include "engine/source/source.h"
 
 #define TICK_NS (100 * DROVER_NS_PER_MS)
 #define PING_NS (DROVER_NS_PER_S)

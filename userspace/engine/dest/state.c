@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/trace.h"
-#include "engine/dest.h"
+#include "engine/dest/dest.h"
 
 #define PIECE_MAX (4u << 20)
 
