@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/bitmap.h"
-#include "base/digest.h"
 #include "base/err.h"
+#include "base/page-digest.h"
 #include "ram/datamap.h"
 #include "tap.h"
 #include "track/track.h"
@@ -75,10 +75,10 @@ static void test_empty(struct world *w)
 	struct drover_error e = DROVER_ERROR_INIT;
 
 	tap_ok(drover_place_new(&w->ram, true, &w->p, &e) == 0, "place: %s", e.msg);
-	tap_ok(drover_place_announce(w->p, 0, 100, 50, &e) == 0, "announce");
-	tap_ok(drover_place_announce(w->p, 0, PAGES, 1, NULL) == -ERANGE &&
-	       drover_place_announce(w->p, 0, 1, UINT64_MAX, NULL) == -ERANGE &&
-	       drover_place_announce(w->p, 1, 0, 1, NULL) == -ERANGE,
+	tap_ok(drover_place_expect(w->p, 0, 100, 50, &e) == 0, "announce");
+	tap_ok(drover_place_expect(w->p, 0, PAGES, 1, NULL) == -ERANGE &&
+	       drover_place_expect(w->p, 0, 1, UINT64_MAX, NULL) == -ERANGE &&
+	       drover_place_expect(w->p, 1, 0, 1, NULL) == -ERANGE,
 	       "announcing outside is refused");
 	tap_ok(drover_place_open(w->p, NULL, &e) == 0, "open: %s", e.msg);
 	tap_ok(drover_datamap_read(&w->ram.block[0], w->map, &e) == 0 &&

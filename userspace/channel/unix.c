@@ -22,7 +22,7 @@ static socklen_t fill(const struct drover_address *a, struct sockaddr_un *un)
 	size_t head = offsetof(struct sockaddr_un, sun_path), len = strlen(a->u.unix_.path);
 	bool abstract = a->u.unix_.abstract == DROVER_ON;
 
-	/* address-check.c has bounded the length to what fits beside one NUL */
+	/* address/check.c has bounded the length to what fits beside one NUL */
 	memset(un, 0, sizeof(*un));
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path + abstract, a->u.unix_.path, len);

@@ -13,7 +13,7 @@ static int make_socket(const struct drover_address *a, struct sockaddr_vm *vm, i
 {
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	/* address-check.c has made sure that both are decimal uint32 */
+	/* address/check.c has made sure that both are decimal uint32 */
 	*vm = (struct sockaddr_vm){
 		.svm_family = AF_VSOCK,
 		.svm_cid = (unsigned int)strtoul(a->u.vsock.cid, NULL, 10),

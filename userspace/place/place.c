@@ -3,7 +3,7 @@
  * Placement. Precopy payload is received straight into guest RAM; this file hands out
  * the addresses, clears, populates and digests. Called by the destination's engine.
  *
- * `mem` has a bit for each page that may hold memory: set when a page is announced
+ * `mem` has a bit for each page that may hold memory: set when a page is expected
  * (it is being populated) or placed. A clear bit is a hole and reads as zero, so a
  * zero run over it costs nothing and, what matters more, allocates nothing.
  */
@@ -19,9 +19,9 @@
 #include "base/bitmap.h"
 #include "base/cancel.h"
 #include "base/cleanup.h"
-#include "base/digest.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
+#include "base/page-digest.h"
 #include "base/thread.h"
 #include "base/zero.h"
 #include "dev/pagemap.h"
@@ -37,7 +37,7 @@ struct place_block {
 	const struct drover_ram_block *ram;
 	uint64_t npages;
 	uint64_t *mem;          /* may hold memory */
-	uint64_t *announced;    /* once open: those that have no page-table entry yet */
+	uint64_t *expected;    /* once open: those that have no page-table entry yet */
 	uint64_t *digest;
 	bool lent;              /* @digest is not ours */
 };
@@ -65,7 +65,7 @@ struct drover_place *drover_place_free(struct drover_place *p)
 		pthread_join(p->thread[i], NULL);
 	for (i = 0; i < p->n; i++) {
 		free(p->block[i].mem);
-		free(p->block[i].announced);
+		free(p->block[i].expected);
 		if (!p->block[i].lent)
 			free(p->block[i].digest);
 	}
@@ -94,11 +94,11 @@ int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_p
 		b->ram = &ram->block[i];
 		b->npages = drover_pages(b->ram->size);
 		b->mem = drover_bitmap_new(b->npages);
-		b->announced = drover_bitmap_new(b->npages);
+		b->expected = drover_bitmap_new(b->npages);
 		if (digests)
 			b->digest = calloc(b->npages, sizeof(*b->digest));
 		p->n = i + 1;
-		if (!b->mem || !b->announced || (digests && !b->digest))
+		if (!b->mem || !b->expected || (digests && !b->digest))
 			return drover_err(e, -ENOMEM, "placement: block %s: out of memory",
 					  b->ram->name);
 		r = drover_datamap_read(b->ram, b->mem, e);
@@ -130,14 +130,14 @@ static int check_run(const struct drover_place *p, unsigned int block, uint64_t 
 	return 0;
 }
 
-int drover_place_announce(struct drover_place *p, unsigned int block, uint64_t page,
+int drover_place_expect(struct drover_place *p, unsigned int block, uint64_t page,
 			  uint64_t npages, struct drover_error *e)
 {
 	int r = check_run(p, block, page, npages, e);
 
 	if (r < 0)
 		return r;
-	drover_bitmap_set_range(p->block[block].announced, page, npages);
+	drover_bitmap_set_range(p->block[block].expected, page, npages);
 	return 0;
 }
 
@@ -161,14 +161,14 @@ static int empty_outside(struct place_block *b, struct drover_error *e)
 	int r;
 
 	for (w = 0; w < drover_bitmap_words(b->npages); w++)
-		b->mem[w] &= ~b->announced[w];
+		b->mem[w] &= ~b->expected[w];
 	while ((n = drover_bitmap_next_run(b->mem, b->npages, at, &start))) {
 		r = punch(b->ram, start, n, e);
 		if (r < 0)
 			return r;
 		at = start + n;
 	}
-	memcpy(b->mem, b->announced, drover_bitmap_bytes(b->npages));
+	memcpy(b->mem, b->expected, drover_bitmap_bytes(b->npages));
 	return 0;
 }
 
@@ -177,7 +177,7 @@ static int has_entry(void *arg, uint64_t start, uint64_t end)
 	struct place_block *b = arg;
 	uint64_t base = (uint64_t)(uintptr_t)b->ram->host;
 
-	drover_bitmap_clear_range(b->announced, drover_pages(start - base),
+	drover_bitmap_clear_range(b->expected, drover_pages(start - base),
 				  drover_pages(end - start));
 	return 0;
 }
@@ -194,12 +194,12 @@ static void drop_mapped(struct place_block *b, struct drover_pagemap *pagemap)
 			    has_entry, b);
 }
 
-/* Populate what is announced of one step; failing is harmless, the receive faults it in. */
+/* Populate what is expected of one step; failing is harmless, the receive faults it in. */
 static void populate_step(struct place_block *b, uint64_t page, uint64_t npages)
 {
 	uint64_t at = page, end = page + npages, start = 0, n;
 
-	while (at < end && (n = drover_bitmap_next_run(b->announced, end, at, &start))) {
+	while (at < end && (n = drover_bitmap_next_run(b->expected, end, at, &start))) {
 		madvise(b->ram->host + drover_page_off(start), drover_page_off(n),
 			MADV_POPULATE_WRITE);
 		at = start + n;

@@ -31,18 +31,18 @@ struct drover_place *drover_place_free(struct drover_place *p);
 void drover_place_lend_digests(struct drover_place *p, unsigned int block, uint64_t *digest);
 
 /**
- * drover_place_announce() - the source says that these pages may hold data
+ * drover_place_expect() - the source says that these pages may hold data
  *
  * Return: 0, or -ERANGE when the run does not lie in the block.
  */
-int drover_place_announce(struct drover_place *p, unsigned int block, uint64_t page,
+int drover_place_expect(struct drover_place *p, unsigned int block, uint64_t page,
 			  uint64_t npages, struct drover_error *e);
 
 /**
  * drover_place_open() - make the RAM fit to receive
  *
- * Empties everything outside the announced ranges (a page never sent counts as
- * zero, so it is made zero) and populates the announced ranges ahead of the data,
+ * Empties everything outside the expected ranges (a page never sent counts as
+ * zero, so it is made zero) and populates the expected ranges ahead of the data,
  * in threads of its own, never the holes. Blocks flagged DROVER_RAM_SHARED_DEST are
  * left alone.
  */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "lib/drover.h"
-#include "vmm/guest.h"
+#include "vmm/boot.h"
 
 /*
  * A reference VMM: two vCPUs and a guest that proves its own integrity. Guest RAM is two

@@ -10,7 +10,7 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "base/digest.h"
+#include "base/page-digest.h"
 #include "base/parallel.h"
 #include "engine/dest/dest.h"
 

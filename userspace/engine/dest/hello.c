@@ -13,8 +13,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "engine/check.h"
 #include "engine/dest/dest.h"
+#include "engine/feasible.h"
 
 struct session *session_free(struct session *x)
 {
@@ -155,7 +155,7 @@ static int read_ranges(struct session *x, struct drover_link *l, bool keep, stru
 		for (i = 0; i < m.n && keep; i++) {
 			struct drover_run run = drover_msg_run_at(&m, i);
 
-			r = drover_place_announce(x->place, x->block[m.block], run.page, run.npages,
+			r = drover_place_expect(x->place, x->block[m.block], run.page, run.npages,
 						  e);
 			if (r < 0)
 				return drover_link_bad(l, e), r;

@@ -9,8 +9,8 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "base/digest.h"
 #include "base/log.h"
+#include "base/page-digest.h"
 #include "engine/source/source.h"
 #include "ram/datamap.h"
 

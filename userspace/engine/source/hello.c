@@ -106,7 +106,7 @@ static void merge_ranges(uint64_t *map, uint64_t npages)
 	}
 }
 
-/* The first round sends exactly what is announced: dirty starts as the ranges. */
+/* The first round sends exactly what the ranges name: dirty starts as the ranges. */
 static int send_ranges(struct drover_source *s, struct drover_error *e)
 {
 	const struct drover_ram *ram = s->m->ram;

@@ -21,7 +21,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/cpulist.h"
-#include "base/digest.h"
+#include "base/page-digest.h"
 #include "base/thread.h"
 #include "channel/channel.h"
 

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
-#include "base/digest.h"
+#include "base/page-digest.h"
 #include "base/parallel.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"

@@ -155,7 +155,7 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 
 /*
  * Postcopy: the final round ends without pages, so that all that is under way has arrived;
- * then what the last harvests have found is announced, and sent later.
+ * then what the last harvests have found is named in DISCARD, and sent later.
  */
 static int leave_pages(struct drover_source *s, struct drover_error *e)
 {

@@ -3,7 +3,7 @@
  * A simulated guest inside this process, to try migrations without a hypervisor: memory
  * of known content, writers, a device state that proves that no page was lost. It keeps
  * its ownership record in memory only, so it dies with droverd and nothing can be in
- * doubt about it. Opened by guest.c; driven by the engine.
+ * doubt about it. Opened by guest/guest.c; driven by the engine.
  *
  * @status changes under no lock: one thread at a time calls what changes it, any thread
  * reads it.

@@ -125,7 +125,7 @@ struct drover_sim {
 	struct sim_check check;
 };
 
-/* sim-ram.c: memory. The guest is stopped for all but sim_ram_open and sim_ram_close. */
+/* ram.c: memory. The guest is stopped for all but sim_ram_open and sim_ram_close. */
 int sim_ram_open(struct drover_sim *s, struct drover_error *e);
 void sim_ram_close(struct drover_sim *s);
 /* Version 1 in every page but the untouched ones; sets the sum. */
@@ -133,7 +133,7 @@ int sim_ram_fill(struct drover_sim *s, struct drover_error *e);
 /* Punch all of it; then populate and poison as the LINK says. */
 int sim_ram_empty(struct drover_sim *s, struct drover_error *e);
 
-/* sim-fault.c: postcopy */
+/* fault.c: postcopy */
 int sim_fault_source(struct drover_guest *g, struct drover_fault_source *ret,
 		     struct drover_error *e);
 int sim_ledger_put(struct drover_guest *g, int fd, struct drover_error *e);
@@ -141,12 +141,12 @@ int sim_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e);
 /* A postcopy that is not complete never will be: writers that wait go on. */
 void sim_fault_forget(struct drover_sim *s);
 
-/* sim-run.c: writers */
+/* run.c: writers */
 int sim_run_start(struct drover_sim *s, struct drover_error *e);
 /* On return no page is being written, and sum and writes are up to date. Idempotent. */
 void sim_run_stop(struct drover_sim *s);
 
-/* sim-check.c */
+/* check.c */
 /* Before the guest runs from a loaded state: everything is unchecked from here on. */
 int sim_check_arm(struct drover_sim *s, struct drover_error *e);
 /* A writer is about to change the page; its stripe is held. */
@@ -157,7 +157,7 @@ void sim_check_start(struct drover_sim *s);
 void sim_check_reset(struct drover_sim *s);
 struct json_object *sim_check_json(struct drover_sim *s);
 
-/* sim-state.c */
+/* state.c */
 #define SIM_STATE_LEN 80u
 int sim_state_save(struct drover_sim *s, int *ret_fd, struct drover_error *e);
 /* Nothing is changed unless all of it is right. */

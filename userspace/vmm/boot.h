@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef DROVER_VMM_GUEST_H
-#define DROVER_VMM_GUEST_H
+#ifndef DROVER_VMM_BOOT_H
+#define DROVER_VMM_BOOT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_BASE_DIGEST_IMPL_H
-#define DROVER_BASE_DIGEST_IMPL_H
+#ifndef DROVER_BASE_PAGE_DIGEST_IMPL_H
+#define DROVER_BASE_PAGE_DIGEST_IMPL_H
 
 /*
  * Shared by the variants of the digest and by nobody else. Each is a file of its own,

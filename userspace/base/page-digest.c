@@ -4,12 +4,12 @@
  * a group. xxHash is compiled in: the library's dispatching variant keeps its choice in a
  * global, and a call into the plain one is half as fast. Callers: senders, placement, audit.
  */
-#include "base/digest.h"
+#include "base/page-digest.h"
 
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/digest-impl.h"
+#include "base/page-digest-impl.h"
 #include "base/units.h"
 #include "base/zero.h"
 

@@ -3,12 +3,12 @@
  * Page digests: each variant against the library's own XXH3, the meaning of 0 and 1, and
  * that a change of one bit anywhere shows.
  */
-#include "base/digest.h"
+#include "base/page-digest.h"
 
 #include <string.h>
 #include <xxhash.h>
 
-#include "base/digest-impl.h"
+#include "base/page-digest-impl.h"
 #include "base/units.h"
 #include "tap.h"
 

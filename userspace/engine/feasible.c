@@ -3,7 +3,7 @@
  * Can this migration be tried? Transport against config first (with QEMU's words where it
  * has the rule), then feasibility. No side effects.
  */
-#include "engine/check.h"
+#include "engine/feasible.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_ENGINE_CHECK_H
-#define DROVER_ENGINE_CHECK_H
+#ifndef DROVER_ENGINE_FEASIBLE_H
+#define DROVER_ENGINE_FEASIBLE_H
 
 #include <stdbool.h>
 

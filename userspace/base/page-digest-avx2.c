@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The page digest for AVX2; see digest-impl.h. Called through digest.c's table only. */
-#include "base/digest-impl.h"
+/* The page digest for AVX2; see page-digest-impl.h. Called through page-digest.c's table only. */
+#include "base/page-digest-impl.h"
 
 #include <immintrin.h>
 #include <limits.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef DROVER_BASE_DIGEST_H
-#define DROVER_BASE_DIGEST_H
+#ifndef DROVER_BASE_PAGE_DIGEST_H
+#define DROVER_BASE_PAGE_DIGEST_H
 
 #include <stddef.h>
 #include <stdint.h>
