@@ -22,8 +22,8 @@ enum settle_word { SETTLE_NONE, SETTLE_OWN, SETTLE_RELEASE };
  * struct drover_migration - one migration of one side
  * @cancel: the bell; rung by cancel and by free
  * @state: enum drover_state; changed by compare-and-swap only
- * @config: in force; the destination replaces it once, when it accepts a HELLO, before any
- *	thread of that session but its first exists
+ * @config: in force, never changed; replaced as a whole by drover_settings_replace() alone,
+ *	before a session has more than its first thread. Other threads read it under @lock
  * @lock: guards everything down to @rounds; taken last, never across a wait but @cond's
  * @cond: signalled when a word of the operator comes (continue, settle) or the bell rings
  * @live: @config with RUNTIME changes applied
@@ -57,7 +57,7 @@ struct drover_migration {
 	_Atomic uint64_t progress_ns;
 	uint64_t started_ns;
 	pthread_t thread;
-	struct drover_config config;
+	const struct drover_config *config;
 
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
@@ -132,10 +132,25 @@ struct drover_runtime {
 	uint32_t stall_timeout, max_rounds, total_timeout;
 	int on_no_converge;
 };
+void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret);
+
+/* settings.c */
+int drover_settings_init(struct drover_migration *m, const struct drover_config *config);
+void drover_settings_deinit(struct drover_migration *m);
+/**
+ * drover_settings_replace() - another config is in force from here on
+ * @config: copied
+ * @keep_runtime: RUNTIME options stay as they were set while the destination listened
+ *
+ * The caller is the only thread of its session. Return: 0, or a negative errno: unchanged.
+ */
+int drover_settings_replace(struct drover_migration *m, const struct drover_config *config,
+			    bool keep_runtime);
+/* The transport can't be read from: the source's config says so from here on. */
+int drover_settings_one_way(struct drover_migration *m, struct drover_error *e);
 /* Postcopy taken up: the session's config, from the peer or the ledger, replaces ours. */
 struct json_object;
-int drover_take_config(struct drover_migration *m, struct json_object *o, struct drover_error *e);
-void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret);
+int drover_settings_take(struct drover_migration *m, struct json_object *o, struct drover_error *e);
 
 /* Is this the moment after which nobody may cancel? false: the bell has been rung before. */
 bool drover_commit_point(struct drover_migration *m);

@@ -138,44 +138,6 @@ void drover_stat_f64(struct drover_measure *s, double v)
 	drover_stat_u64(s, bits);
 }
 
-void drover_runtime_get(struct drover_migration *m, struct drover_runtime *ret)
-{
-	DROVER_LOCK(&m->lock);
-
-	ret->max_bandwidth = m->live.max_bandwidth;
-	ret->max_postcopy_bandwidth = m->live.max_postcopy_bandwidth;
-	ret->avail_switchover_bandwidth = m->live.avail_switchover_bandwidth;
-	ret->downtime_limit = m->live.downtime_limit;
-	ret->stall_timeout = m->live.stall_timeout;
-	ret->max_rounds = m->live.max_rounds;
-	ret->total_timeout = m->live.total_timeout;
-	ret->on_no_converge = (int)m->live.on_no_converge;
-}
-
-int drover_take_config(struct drover_migration *m, struct json_object *o, struct drover_error *e)
-{
-	struct drover_presence present = { { 0 } };
-	struct drover_config cfg, live;
-	int r = drover_config_init(&cfg);
-
-	if (r < 0)
-		return drover_err(e, r, "config: %s", drover_strerror(r));
-	r = drover_config_set_json(&cfg, o, &present, e);
-	if (r >= 0)
-		r = drover_config_copy(&cfg, &live);
-	if (r < 0) {
-		drover_config_deinit(&cfg);
-		return r;
-	}
-	pthread_mutex_lock(&m->lock);
-	drover_config_deinit(&m->config);
-	drover_config_deinit(&m->live);
-	m->config = cfg;
-	m->live = live;
-	pthread_mutex_unlock(&m->lock);
-	return 0;
-}
-
 bool drover_commit_point(struct drover_migration *m)
 {
 	DROVER_LOCK(&m->lock);
@@ -215,8 +177,7 @@ static void migration_destroy(struct drover_migration *m)
 	drover_cancel_deinit(&m->cancel);
 	channels_free(m->channels);
 	channels_free(m->next_channels);
-	drover_config_deinit(&m->config);
-	drover_config_deinit(&m->live);
+	drover_settings_deinit(m);
 	drover_closep(&m->fd);
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
@@ -249,9 +210,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 		m->present = *p->present;
 	m->started_ns = drover_now_ns();
 	drover_progress(m, m->started_ns);
-	r = drover_config_copy(p->config, &m->config);
-	if (r >= 0)
-		r = drover_config_copy(p->config, &m->live);
+	r = drover_settings_init(m, p->config);
 	if (r < 0)
 		goto fail;
 	m->channels = calloc(1, sizeof(*m->channels));
@@ -343,18 +302,6 @@ int drover_migration_continue(struct drover_migration *m, enum drover_state stat
 	return 0;
 }
 
-void drover_migration_set_runtime(struct drover_migration *m, const struct drover_config *cfg)
-{
-	struct drover_config copy;
-
-	if (drover_config_copy(cfg, &copy) < 0)
-		return;
-	pthread_mutex_lock(&m->lock);
-	drover_config_deinit(&m->live);
-	m->live = copy;
-	pthread_mutex_unlock(&m->lock);
-}
-
 int drover_migration_settle(struct drover_migration *m, bool own, struct drover_error *e)
 {
 	DROVER_LOCK(&m->lock);
@@ -379,8 +326,9 @@ bool drover_migration_in_doubt(const struct drover_migration *m)
 int drover_migration_start_postcopy(struct drover_migration *m, struct drover_error *e)
 {
 	enum drover_state st = drover_state_get(m);
+	DROVER_LOCK(&m->lock);
 
-	if (m->side != DROVER_SIDE_SOURCE || !m->config.postcopy_ram)
+	if (m->side != DROVER_SIDE_SOURCE || !m->config->postcopy_ram)
 		return drover_err(e, -EINVAL,
 				  "Enable postcopy with migrate_set_capability before the start of migration");
 	if (st != DROVER_STATE_SETUP && st != DROVER_STATE_ACTIVE)
@@ -435,13 +383,6 @@ enum drover_state drover_migration_state(const struct drover_migration *m)
 int drover_migration_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
 {
 	return drover_dest_blocktime(m, ret);
-}
-
-int drover_migration_config(struct drover_migration *m, struct drover_config *ret)
-{
-	DROVER_LOCK(&m->lock);
-
-	return drover_config_copy(&m->live, ret);
 }
 
 bool drover_migration_ended(const struct drover_migration *m)

@@ -214,7 +214,7 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 	if (!(m.flags & DROVER_DIGEST_LAST))
 		return 0;
 	/* That part may be nothing: it was all sent by one that is dead, and freed. */
-	if (x->committed && x->m->config.release_ram && !x->digest_block && !x->digest_next)
+	if (x->committed && x->m->config->release_ram && !x->digest_block && !x->digest_next)
 		x->digest_partial = true;
 	skip_unsent(x);
 	if (!x->digest_asked_pages && !x->digest_partial && x->digest_block != x->nblocks)

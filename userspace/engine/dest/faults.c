@@ -136,7 +136,7 @@ static void *populate_main(void *arg)
 
 int pc_threads_start(struct postcopy *pc, struct drover_error *e)
 {
-	const struct drover_config *c = &pc->d->m->config;
+	const struct drover_config *c = pc->d->m->config;
 	unsigned int i, n = c->postcopy_preempt ? c->postcopy_channels : 1;
 	int r;
 

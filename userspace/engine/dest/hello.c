@@ -120,7 +120,7 @@ static int match_config(struct session *x, const struct drover_msg_hello *h,
 		return drover_err_prefix(e, "HELLO: config: "), r;
 	drover_engine_have(x->m->guest, false, &have);
 	have.announce = x->m->announce;
-	r = drover_config_negotiate(&x->m->config, &x->m->present, theirs, &have, ret, &list, e);
+	r = drover_config_negotiate(x->m->config, &x->m->present, theirs, &have, ret, &list, e);
 	json_object_put(theirs);
 	if (r == 1) {
 		json_object_put(*no);
@@ -234,25 +234,14 @@ static void unclaim(struct drover_dest *d)
 	d->session = NULL;
 }
 
-static int adopt_config(struct session *x, struct drover_config *cfg)
+static int adopt_config(struct session *x, const struct drover_config *cfg)
 {
 	struct drover_migration *m = x->m;
-	struct drover_config live;
-	int r = drover_config_copy(cfg, &live);
+	int r = drover_settings_replace(m, cfg, true);
 	DROVER_LOCK(&m->lock);
 
 	if (r < 0)
 		return r;
-	/* What was set while it listened holds on. */
-	r = drover_config_take_runtime(&m->live, &live);
-	if (r < 0) {
-		drover_config_deinit(&live);
-		return r;
-	}
-	drover_config_deinit(&m->config);
-	drover_config_deinit(&m->live);
-	m->config = *cfg;
-	m->live = live;
 	x->verify = cfg->verify != DROVER_VERIFY_NONE;
 	memset(&m->error, 0, sizeof(m->error));
 	m->info.nbad = 0;
@@ -305,7 +294,7 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	uint64_t features = h->features & DROVER_HELLO_DIGEST;
 	char text[DROVER_ERR_MAX - 64];
 	struct drover_config cfg;
-	bool cfg_ok;
+	bool cfg_ok = false;
 	size_t n;
 	int r;
 
@@ -326,8 +315,6 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	if (r >= 0)
 		r = read_ranges(x, l, !n, e);
 	if (n) {
-		if (cfg_ok)
-			drover_config_deinit(&cfg);
 		if (r >= 0 && !x->one_way)
 			hello_answer(x, DROVER_ACK_REFUSED, no, features, NULL);
 		drover_config_refusals_text(no, text, sizeof(text));
@@ -336,22 +323,22 @@ static int negotiate(struct session *x, const struct drover_msg_hello *h, struct
 	}
 	if (r >= 0)
 		r = adopt_config(x, &cfg);
-	if (r < 0) {
-		drover_config_deinit(&cfg);
+	if (r < 0)
 		goto out;
-	}
-	if (x->m->config.postcopy_ram)
+	if (x->m->config->postcopy_ram)
 		r = postcopy_new(x, e);
 	if (r >= 0)
 		r = enter(x, e);
 	if (r < 0)
 		goto out;
-	x->npostcopy = x->m->config.postcopy_preempt ? x->m->config.postcopy_channels : 0;
-	x->ndata = x->m->config.multifd ? x->m->config.multifd_channels : 0;
-	yes = drover_config_to_json(&x->m->config);
+	x->npostcopy = x->m->config->postcopy_preempt ? x->m->config->postcopy_channels : 0;
+	x->ndata = x->m->config->multifd ? x->m->config->multifd_channels : 0;
+	yes = drover_config_to_json(x->m->config);
 	r = x->one_way ? 0 : hello_answer(x, DROVER_ACK_OK, yes, features, e);
 	json_object_put(yes);
 out:
+	if (cfg_ok)
+		drover_config_deinit(&cfg);
 	json_object_put(no);
 	return r;
 }

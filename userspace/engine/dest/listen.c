@@ -353,9 +353,9 @@ int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
 		return drover_err(e, -ENOMEM, "incoming: out of memory");
 	m->dest = d;
 	d->m = m;
-	d->handshake_timeout = m->config.handshake_timeout;
-	d->one_way = m->config.one_way;
-	d->shared_ram = m->config.x_ignore_shared;
+	d->handshake_timeout = m->config->handshake_timeout;
+	d->one_way = m->config->one_way;
+	d->shared_ram = m->config->x_ignore_shared;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->guest, NULL);
 	r = listen_on(d, drover_channel_list_main(m->channels), e);

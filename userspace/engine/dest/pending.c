@@ -76,7 +76,7 @@ int pc_new(struct drover_dest *d, struct drover_ledger *ledger, struct postcopy 
 	if (pc->bell < 0)
 		r = drover_err(e, -errno, "postcopy: eventfd: %s", drover_strerror(errno));
 	if (r >= 0 && !ledger)
-		r = drover_ledger_new(m->ram, m->config.verify != DROVER_VERIFY_NONE, &pc->ledger,
+		r = drover_ledger_new(m->ram, m->config->verify != DROVER_VERIFY_NONE, &pc->ledger,
 				      e);
 	for (i = 0; r >= 0 && i < m->ram->n; i++) {
 		uint64_t npages = drover_pages(m->ram->block[i].size);
@@ -129,7 +129,7 @@ int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
 	for (i = 0; i < m->ram->n; i++)
 		pc->src.received[i] = pc->ledger->received[i];
 	pc->src.adopt = adopt;
-	pc->ops = drover_fault_select(&pc->src, handler_names[m->config.fault_handler], report, e);
+	pc->ops = drover_fault_select(&pc->src, handler_names[m->config->fault_handler], report, e);
 	if (!pc->ops)
 		return e->code;
 	drover_info_text(m, m->info.fault_handler, sizeof(m->info.fault_handler), "%s",
@@ -142,7 +142,7 @@ int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
 		r = pc->ops->received(pc->state, i, pc->ledger->received[i], e);
 	if (r < 0)
 		return r;
-	if (m->config.postcopy_blocktime)
+	if (m->config->postcopy_blocktime)
 		pc->bt = drover_blocktime_new();
 	pc_drop_claims(pc);
 	return pc_threads_start(pc, e);
@@ -150,7 +150,7 @@ int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
 
 static int bind_session(struct session *x, struct drover_error *e)
 {
-	struct json_object *o = drover_config_to_json(&x->m->config);
+	struct json_object *o = drover_config_to_json(x->m->config);
 	int r = o ? drover_ledger_bind(x->pc->ledger, x->token, json_object_to_json_string_ext(
 				       o, JSON_C_TO_STRING_PLAIN), e) :
 		    drover_err(e, -ENOMEM, "postcopy: out of memory");
@@ -459,7 +459,7 @@ int pc_release(struct session *x, struct drover_error *e)
 	unsigned int i;
 	int r = 0;
 
-	if (!x->m->config.release_ram || !pc->armed || !x->committed)
+	if (!x->m->config->release_ram || !pc->armed || !x->committed)
 		return 0;
 	run = calloc(DROVER_RUNS_MAX, sizeof(*run));
 	body = malloc(65536);

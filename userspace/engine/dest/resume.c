@@ -77,10 +77,10 @@ static int enter(struct session *x, struct drover_error *e)
 	drover_link_register(m, x->main);
 	drover_progress(m, drover_now_ns());
 	pc_drop_claims(x->pc);
-	x->npostcopy = m->config.postcopy_preempt ? m->config.postcopy_channels : 0;
-	x->ndata = m->config.multifd ? m->config.multifd_channels : 0;
+	x->npostcopy = m->config->postcopy_preempt ? m->config->postcopy_channels : 0;
+	x->ndata = m->config->multifd ? m->config->multifd_channels : 0;
 	drover_state_set(m, DROVER_STATE_POSTCOPY_RECOVER_SETUP, DROVER_STATE_POSTCOPY_RECOVER);
-	yes = drover_config_to_json(&m->config);
+	yes = drover_config_to_json(m->config);
 	r = hello_answer(x, DROVER_ACK_OK, yes, x->verify ? DROVER_HELLO_DIGEST : 0, e);
 	json_object_put(yes);
 	if (r >= 0)
@@ -112,7 +112,7 @@ int dest_resume(struct drover_dest *d, struct drover_link *l, const struct drove
 	if (r < 0)
 		return r;
 	x->pc = pc;
-	x->verify = d->m->config.verify != DROVER_VERIFY_NONE;
+	x->verify = d->m->config->verify != DROVER_VERIFY_NONE;
 	x->committed = x->loaded = x->have_run = x->have_guest = true;
 	atomic_store(&x->state_done, true);
 	x->final_ns = drover_now_ns();
@@ -143,7 +143,7 @@ static int adopt_config(struct drover_dest *d, const char *text, struct drover_e
 	_cleanup_json_ struct json_object *o = NULL;
 	int r = drover_json_parse(text, strlen(text), DROVER_LEDGER_CONFIG_MAX, &o, e);
 
-	return r < 0 ? r : drover_take_config(d->m, o, e);
+	return r < 0 ? r : drover_settings_take(d->m, o, e);
 }
 
 static int find_ledger(struct drover_dest *d, struct drover_ledger **ret, struct drover_error *e)

@@ -71,7 +71,7 @@ int source_digest_init(struct drover_source *s, struct drover_error *e)
 
 		if (s->one_way || !s->digest[i])
 			continue;
-		if (s->m->config.postcopy_ram)
+		if (s->m->config->postcopy_ram)
 			touch(s->digest[i], npages);
 		s->group[i] = calloc(n, sizeof(*s->group[i]));
 		s->fresh[i] = calloc(n, sizeof(*s->fresh[i]));
@@ -185,7 +185,7 @@ int source_digest(struct drover_source *s, struct drover_error *e)
 	unsigned int i;
 	int r;
 
-	if (s->m->config.verify == DROVER_VERIFY_NONE)
+	if (s->m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
 	for (i = 0; i < s->m->ram->n; i++) {
 		if (s->skip[i])
@@ -286,7 +286,7 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 
 	if (!a)
 		return drover_err(e, -ENOMEM, "DIGEST_ACK: out of memory");
-	if (s->m->config.verify == DROVER_VERIFY_NONE) {
+	if (s->m->config->verify == DROVER_VERIFY_NONE) {
 		drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "none");
 		return 0;
 	}

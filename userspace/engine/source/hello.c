@@ -49,7 +49,7 @@ static int send_hello(struct drover_source *s, bool resume, struct drover_error 
 	const struct drover_guest_traits *t = m->guest->ops->traits(m->guest);
 	_cleanup_free_ struct drover_msg_hello *h = calloc(1, sizeof(*h));
 	_cleanup_free_ uint8_t *body = malloc(DROVER_BODY_MAX);
-	struct json_object *cfg = drover_config_offer(&m->config);
+	struct json_object *cfg = drover_config_offer(m->config);
 	unsigned int i;
 	int n, r = -ENOMEM;
 
@@ -60,7 +60,7 @@ static int send_hello(struct drover_source *s, bool resume, struct drover_error 
 	h->flags = (s->one_way ? DROVER_HELLO_ONE_WAY : 0) |
 		   (resume ? DROVER_HELLO_RESUME : 0) |
 		   (t->has_uuid ? DROVER_HELLO_HAS_UUID : 0);
-	h->features = m->config.verify != DROVER_VERIFY_NONE ? DROVER_HELLO_DIGEST : 0;
+	h->features = m->config->verify != DROVER_VERIFY_NONE ? DROVER_HELLO_DIGEST : 0;
 	memcpy(h->token, s->token, sizeof(h->token));
 	if (t->has_uuid)
 		memcpy(h->uuid, t->uuid, sizeof(h->uuid));
@@ -141,12 +141,12 @@ static int refused(const struct drover_msg_hello_ack *a, struct drover_error *e)
 /* A new droverd learns the session's config from the other side. */
 static int take_config(struct drover_source *s, struct json_object *o, struct drover_error *e)
 {
-	int r = drover_take_config(s->m, o, e);
+	int r = drover_settings_take(s->m, o, e);
 
 	if (r < 0)
 		return r;
-	s->multifd = s->m->config.multifd;
-	s->zero_copy = s->m->config.zero_copy_send;
+	s->multifd = s->m->config->multifd;
+	s->zero_copy = s->m->config->zero_copy_send;
 	return 0;
 }
 
@@ -181,7 +181,7 @@ static int wait_hello_ack(struct drover_source *s, uint64_t deadline, struct dro
 	if (r == 0)
 		return drover_err(e, -ETIMEDOUT,
 				  "handshake: no answer to HELLO within %u ms (handshake-timeout); a reader that never answers needs one-way",
-				  s->m->config.handshake_timeout);
+				  s->m->config->handshake_timeout);
 	if (r > 0)
 		r = drover_link_recv(s->main, &f, e);
 	if (r == DROVER_CHANNEL_E_EOF)
@@ -239,7 +239,7 @@ static int attach_ack(struct drover_source *s, struct drover_link *l, uint64_t d
 	r = drover_link_poll(l, deadline);
 	if (r == 0)
 		return drover_err(e, -ETIMEDOUT, "channel %s: no ATTACH_ACK within %u ms (handshake-timeout)",
-				  name, s->m->config.handshake_timeout);
+				  name, s->m->config->handshake_timeout);
 	if (r > 0)
 		r = drover_link_recv(l, &f, e);
 	if (r)
@@ -257,12 +257,12 @@ static int attach_ack(struct drover_source *s, struct drover_link *l, uint64_t d
 /* All ATTACHes leave before the first answer is awaited: one round trip for all. */
 int source_attach_all(struct drover_source *s, struct drover_error *e)
 {
-	uint64_t deadline = drover_deadline_ms(s->m->config.handshake_timeout);
+	uint64_t deadline = drover_deadline_ms(s->m->config->handshake_timeout);
 	unsigned int i;
 	int r = 0;
 
-	s->ndata = s->multifd ? s->m->config.multifd_channels : 0;
-	s->nurgent = s->m->config.postcopy_preempt ? s->m->config.postcopy_channels : 0;
+	s->ndata = s->multifd ? s->m->config->multifd_channels : 0;
+	s->nurgent = s->m->config->postcopy_preempt ? s->m->config->postcopy_channels : 0;
 	s->data = calloc(s->ndata + 1, sizeof(struct drover_link *));
 	if (!s->data)
 		return drover_err(e, -ENOMEM, "data channels: out of memory");
@@ -293,7 +293,7 @@ static void remember_peer(struct drover_source *s)
 
 int source_connect(struct drover_source *s, struct drover_error *e)
 {
-	uint64_t deadline = drover_deadline_ms(s->m->config.handshake_timeout);
+	uint64_t deadline = drover_deadline_ms(s->m->config->handshake_timeout);
 	int r;
 
 	if (getrandom(s->token, sizeof(s->token), 0) != (ssize_t)sizeof(s->token))
@@ -309,8 +309,9 @@ int source_connect(struct drover_source *s, struct drover_error *e)
 	if (!s->one_way && !(drover_channel_offers(s->main->ch) & DROVER_TRANSPORT_TWOWAY))
 		s->one_way = true;
 	/* HELLO says what is so, also where the transport implied it. */
-	s->m->config.one_way = s->one_way;
-	r = send_hello(s, false, e);
+	r = s->one_way ? drover_settings_one_way(s->m, e) : 0;
+	if (r >= 0)
+		r = send_hello(s, false, e);
 	if (r >= 0)
 		r = send_ranges(s, e);
 	if (r >= 0 && !s->one_way)
@@ -366,7 +367,7 @@ static int read_recover(struct drover_source *s, uint64_t deadline, struct drove
 
 int source_reconnect(struct drover_source *s, struct drover_error *e)
 {
-	uint64_t deadline = drover_deadline_ms(s->m->config.handshake_timeout);
+	uint64_t deadline = drover_deadline_ms(s->m->config->handshake_timeout);
 	int r;
 
 	r = link_connect(s, drover_channel_list_main(s->m->channels), -1, deadline, &s->main, e);

@@ -282,7 +282,7 @@ static void fill_sample(struct drover_source *s, const struct drover_estimate *e
 	p->least_us = est->least;
 	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
 	p->throttle_percent = s->throttle;
-	p->can_throttle = s->m->config.auto_converge &&
+	p->can_throttle = s->m->config->auto_converge &&
 			  s->m->guest->ops->traits(s->m->guest)->can_throttle;
 	p->high_rounds = s->high_rounds;
 	p->ack_pending = s->switchover_asked && !s->switchover_ok;
@@ -292,14 +292,14 @@ static void fill_sample(struct drover_source *s, const struct drover_estimate *e
 	}
 	p->stalled_rounds = s->round - s->lowest_round;
 	p->guest_paused = !s->was_running;
-	p->can_postcopy = s->m->config.postcopy_ram;
+	p->can_postcopy = s->m->config->postcopy_ram;
 	p->postcopy_requested = atomic_load(&s->m->postcopy_asked);
 }
 
 static void fill_params(struct drover_source *s, const struct drover_runtime *rt,
 			struct drover_policy_params *p)
 {
-	const struct drover_config *c = &s->m->config;
+	const struct drover_config *c = s->m->config;
 
 	memset(p, 0, sizeof(*p));
 	p->downtime_limit_ms = rt->downtime_limit;
@@ -405,7 +405,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
 	DROVER_STAT(s->m, dirty_sync_count, 1);
 	drover_send_event(s->m, DROVER_EVENT_PASS);
-	if (s->m->config.postcopy_from_start) {
+	if (s->m->config->postcopy_from_start) {
 		s->postcopy = true;
 		return 0;
 	}

@@ -374,7 +374,7 @@ static void pin_thread(struct drover_source *s, struct sender *x)
 {
 	struct drover_cpus cpus;
 
-	if (drover_cpulist_parse(s->m->config.cpu_affinity, &cpus) > 0)
+	if (drover_cpulist_parse(s->m->config->cpu_affinity, &cpus) > 0)
 		pthread_setaffinity_np(x->thread, sizeof(cpus), (cpu_set_t *)&cpus);
 }
 

@@ -130,7 +130,7 @@ static int prove(struct drover_source *s, struct drover_error *e)
 	unsigned int i;
 	int r;
 
-	if (m->config.verify == DROVER_VERIFY_NONE)
+	if (m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
 	for (i = 0; i < m->ram->n; i++) {
 		struct hash_walk w = { .s = s, .block = i };
@@ -138,7 +138,7 @@ static int prove(struct drover_source *s, struct drover_error *e)
 
 		if (s->skip[i])
 			continue;
-		if (s->adopted && !m->config.release_ram)
+		if (s->adopted && !m->config->release_ram)
 			drover_parallel(npages, HASH_STEP, hash_step, &w);
 		memset(s->fresh[i], 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
 	}
@@ -285,13 +285,13 @@ static int alloc_adopted(struct drover_source *s, struct drover_error *e)
 		r = drover_datamap_read(b, s->data_map[i], e);
 		if (r < 0)
 			return r;
-		if (s->m->config.release_ram) {
+		if (s->m->config->release_ram) {
 			s->known[i] = drover_bitmap_new(drover_pages(b->size));
 			if (!s->known[i])
 				return drover_err(e, -ENOMEM, "resume: out of memory");
 			drover_bitmap_or(s->known[i], s->dirty[i], drover_pages(b->size));
 		}
-		if (s->m->config.verify != DROVER_VERIFY_NONE && !s->digest[i])
+		if (s->m->config->verify != DROVER_VERIFY_NONE && !s->digest[i])
 			s->digest[i] = calloc(drover_pages(b->size), sizeof(uint64_t));
 	}
 	return s->group[0] ? 0 : source_digest_init(s, e);

@@ -78,7 +78,7 @@ static int wait_continue(struct drover_source *s, struct drover_error *e)
 	bool go = false;
 	int r = 0;
 
-	if (!m->config.pause_before_switchover)
+	if (!m->config->pause_before_switchover)
 		return 0;
 	drover_state_set(m, DROVER_STATE_ACTIVE, DROVER_STATE_PRE_SWITCHOVER);
 	while (!go && r >= 0) {
@@ -336,7 +336,7 @@ static int verify_full(struct drover_source *s, struct drover_error *e)
 	uint64_t bad = 0;
 	int r;
 
-	if (s->m->config.verify != DROVER_VERIFY_FULL)
+	if (s->m->config->verify != DROVER_VERIFY_FULL)
 		return 0;
 	r = source_rehash(s, &bad, e);
 	if (r >= 0)
@@ -364,7 +364,7 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 		r = wait_continue(s, e);
 	if (r < 0)
 		return r;
-	if (m->config.pause_before_switchover)
+	if (m->config->pause_before_switchover)
 		lap(s, &m->stats.dt_continue);
 	if (!drover_state_set(m, drover_state_get(m), DROVER_STATE_DEVICE))
 		return drover_err(e, -ECANCELED, "migration: cancelled");

@@ -22,14 +22,14 @@
 static int alloc_maps(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	bool digests = m->config.verify != DROVER_VERIFY_NONE;
+	bool digests = m->config->verify != DROVER_VERIFY_NONE;
 	uint64_t total = 0;
 	unsigned int i;
 
 	for (i = 0; i < m->ram->n; i++) {
 		uint64_t npages = drover_pages(m->ram->block[i].size);
 
-		s->skip[i] = m->config.x_ignore_shared &&
+		s->skip[i] = m->config->x_ignore_shared &&
 			     (m->ram->block[i].flags & DROVER_RAM_SHARED_DEST);
 		s->dirty[i] = drover_bitmap_new(npages);
 		if (digests && !s->skip[i])
@@ -55,14 +55,14 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 	s->wake_fd = -EBADF;
 	pthread_mutex_init(&s->work.lock, NULL);
 	pthread_cond_init(&s->work.cond, NULL);
-	s->one_way = m->config.one_way ||
+	s->one_way = m->config->one_way ||
 		     (drover_address_offers(drover_channel_list_main(m->channels)) &
 		      DROVER_TRANSPORT_SEEK);
-	s->multifd = m->config.multifd;
-	s->zero_copy = m->config.zero_copy_send;
-	s->detect_zero = m->config.zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE;
+	s->multifd = m->config->multifd;
+	s->zero_copy = m->config->zero_copy_send;
+	s->detect_zero = m->config->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE;
 	s->is_zero = drover_zero_select();
-	s->switchover_ok = !m->config.switchover_ack;
+	s->switchover_ok = !m->config->switchover_ack;
 	s->tick_ns = m->started_ns;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wake_fd < 0)
@@ -93,7 +93,7 @@ static int start_tracking(struct drover_source *s, struct drover_error *e)
 		return drover_err(e, -ENOMEM, "tracker: out of memory");
 	r = m->guest->ops->track_source(m->guest, s->track_source, e);
 	if (r >= 0)
-		r = drover_tracker_select(s->track_source, tracker_names[m->config.tracker], m->log,
+		r = drover_tracker_select(s->track_source, tracker_names[m->config->tracker], m->log,
 					  &s->tracker, e);
 	if (r < 0)
 		return r;
@@ -212,7 +212,7 @@ static void audit(struct drover_source *s)
 	uint64_t bad = 0;
 	int r;
 
-	if (m->config.verify != DROVER_VERIFY_AUDIT)
+	if (m->config->verify != DROVER_VERIFY_AUDIT)
 		return;
 	r = source_rehash(s, &bad, &e);
 	if (r < 0)
@@ -282,7 +282,7 @@ static void run(struct drover_source *s, struct drover_error *e)
 	if (s->postcopy && source_postcopy(s, r == 1, e))
 		return;
 	urgent_stop(s);
-	atomic_store(&m->auditing, m->config.verify == DROVER_VERIFY_AUDIT);
+	atomic_store(&m->auditing, m->config->verify == DROVER_VERIFY_AUDIT);
 	senders_stop(s);
 	drover_state_set(m, s->postcopy ? DROVER_STATE_POSTCOPY_ACTIVE : DROVER_STATE_DEVICE,
 			 DROVER_STATE_COMPLETED);

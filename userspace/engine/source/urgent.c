@@ -61,7 +61,7 @@ int source_release(struct drover_source *s, size_t len, struct drover_error *e)
 
 	if (r < 0)
 		return drover_link_bad(s->main, e), r;
-	if (!s->postcopy || !s->m->config.release_ram || m.block >= ram->n || s->skip[m.block])
+	if (!s->postcopy || !s->m->config->release_ram || m.block >= ram->n || s->skip[m.block])
 		return drover_err(e, -EBADMSG, "channel main: message RELEASE: not now");
 	for (i = 0; i < m.n; i++) {
 		const struct drover_ram_block *b = &ram->block[m.block];
