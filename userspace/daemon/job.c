@@ -78,7 +78,7 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 	j->d = d;
 	j->id = ++d->jobs;
 	j->side = p->side;
-	j->settle = p->settle;
+	j->settle = p->mode == DROVER_MODE_SETTLE;
 	j->events = p->config->events;
 	j->given = *p->present;
 	j->exit_on_error = exit_on_error;
@@ -103,13 +103,13 @@ int job_start(struct droverd *d, const struct drover_migration_params *p, bool e
 	retire(d);
 	r = start(d, p, exit_on_error, e);
 	if (r < 0) {
-		if (!p->settle && !p->postcopy)
+		if (p->mode == DROVER_MODE_MIGRATE)
 			owner_attach(d);
 		return r;
 	}
-	if (!p->settle)
+	if (p->mode != DROVER_MODE_SETTLE)
 		drop_last(d);
-	if (p->side == DROVER_SIDE_DEST && !p->settle)
+	if (p->side == DROVER_SIDE_DEST && p->mode != DROVER_MODE_SETTLE)
 		d->released = false;
 	return 0;
 }

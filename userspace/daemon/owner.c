@@ -72,8 +72,7 @@ static int begin(struct droverd *d, enum drover_side side, bool settle,
 		.present = &none,
 		.channels = list,
 		.fd = -1,
-		.settle = settle,
-		.postcopy = !settle,
+		.mode = settle ? DROVER_MODE_SETTLE : DROVER_MODE_TAKE_UP,
 	};
 	int r = job_start(d, &p, false, e);
 

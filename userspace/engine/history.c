@@ -40,5 +40,5 @@ void drover_migration_rounds(struct drover_migration *m, struct drover_rounds *r
 {
 	DROVER_LOCK(&m->lock);
 
-	*ret = m->rounds;
+	*ret = m->view.rounds;
 }

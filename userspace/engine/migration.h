@@ -23,6 +23,19 @@ struct drover_migration;
 
 enum drover_side { DROVER_SIDE_SOURCE, DROVER_SIDE_DEST };
 
+/**
+ * enum drover_mode - what a handle is for
+ * @DROVER_MODE_MIGRATE: a migration
+ * @DROVER_MODE_SETTLE: source: do not migrate, settle the guest's in-doubt record with its
+ *	peer; destination: only answer OWNER_QUERY about the guest's record
+ * @DROVER_MODE_TAKE_UP: take up a postcopy whose droverd has died: the state is
+ *	postcopy-paused at once. Source: its guest's record is serving, the destination knows
+ *	what it lacks, and the config comes from there; waits for resume, whatever the channels
+ *	are. Destination: the guest link has its ledger (guest ops ledger_get()), the config is
+ *	in it; listens on the channels
+ */
+enum drover_mode { DROVER_MODE_MIGRATE, DROVER_MODE_SETTLE, DROVER_MODE_TAKE_UP };
+
 enum drover_event_type {
 	DROVER_EVENT_STATE,             /* MIGRATION: @state */
 	DROVER_EVENT_PASS,              /* MIGRATION_PASS: @pass */
@@ -53,13 +66,7 @@ struct drover_event {
  * @channels: copied. Source: where to; destination: where to listen
  * @fd: descriptor for a main address of transport fd, already resolved by the caller
  *	(inherited number or getfd name); taken over on success; -1 otherwise
- * @settle: source: do not migrate, settle the guest's in-doubt record with its peer;
- *	destination: only answer OWNER_QUERY about the guest's record
- * @postcopy: take up a postcopy whose droverd has died: the state is postcopy-paused at
- *	once. Source: its guest's record is serving, the destination knows what it lacks, and
- *	the config comes from there; waits for resume, whatever @channels are. Destination:
- *	the guest link has its ledger
- *	(guest ops ledger_get()), the config is in it; listens on @channels
+ * @mode: see enum drover_mode
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
  * @announce: the caller announces the guest's addresses when it has arrived
@@ -73,8 +80,7 @@ struct drover_migration_params {
 	struct drover_guest *guest;
 	const struct drover_channel_list *channels;
 	int fd;
-	bool settle;
-	bool postcopy;
+	enum drover_mode mode;
 	const char *host_limit;
 	bool announce;
 	void (*event)(void *opaque, const struct drover_event *ev);

@@ -217,6 +217,7 @@ int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame
 	     struct drover_error *e);
 int pc_wait_all(struct session *x, struct drover_error *e);
 void pc_all_here(struct postcopy *pc);
+int dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret);
 int pc_finish(struct postcopy *pc, struct drover_error *e);
 int pc_release(struct session *x, struct drover_error *e);
 /* faults.c */

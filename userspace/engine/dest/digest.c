@@ -187,7 +187,7 @@ static int differ(struct session *x, struct drover_error *e)
 		page = x->diff->item[i].index;
 		drover_name_page(x->m, name, page);
 	}
-	drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "differ: %s:%llu", name,
+	DROVER_INFO(x->m, digest, "differ: %s:%llu", name,
 			 (unsigned long long)page);
 	return drover_err(e, -EUCLEAN, "digests differ on %llu pages, %s:%llu among them",
 			  (unsigned long long)x->diff->total, name, (unsigned long long)page);
@@ -228,7 +228,7 @@ int session_digest(struct session *x, size_t len, struct drover_error *e)
 		x->digest_ok = true;
 		if (x->committed)
 			x->pc->proved = true;
-		drover_info_text(x->m, x->m->info.digest, sizeof(x->m->info.digest), "equal%s",
+		DROVER_INFO(x->m, digest, "equal%s",
 				 x->digest_partial ?
 				 "; what another droverd has freed is not compared" : "");
 		return 0;

@@ -217,7 +217,7 @@ static int claim(struct drover_dest *d, struct session *x, struct drover_error *
 	enum drover_state st = drover_state_get(d->m);
 	DROVER_LOCK(&d->lock);
 
-	if (d->m->settle)
+	if (d->m->mode == DROVER_MODE_SETTLE)
 		return drover_err(e, -EACCES, "no migrate-incoming is under way here");
 	if (d->completed)
 		return drover_err(e, -EBUSY, "a migration has been completed here; the guest has arrived");
@@ -238,15 +238,11 @@ static int adopt_config(struct session *x, const struct drover_config *cfg)
 {
 	struct drover_migration *m = x->m;
 	int r = drover_settings_replace(m, cfg, true);
-	DROVER_LOCK(&m->lock);
 
 	if (r < 0)
 		return r;
 	x->verify = cfg->verify != DROVER_VERIFY_NONE;
-	memset(&m->error, 0, sizeof(m->error));
-	m->info.nbad = 0;
-	m->info.digest[0] = '\0';
-	snprintf(m->info.peer, sizeof(m->info.peer), "%s", drover_channel_peer(x->main->ch));
+	drover_view_reset(m, drover_channel_peer(x->main->ch));
 	return 0;
 }
 

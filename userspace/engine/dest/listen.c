@@ -41,9 +41,7 @@ static void tell_refusal(struct drover_dest *d, const struct drover_error *e)
 	if (d->session || d->completed ||
 	    (st != DROVER_STATE_SETUP && st != DROVER_STATE_FAILED))
 		return;
-	pthread_mutex_lock(&d->m->lock);
-	d->m->error = *e;
-	pthread_mutex_unlock(&d->m->lock);
+	drover_replace_error(d->m, e);
 }
 
 int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
@@ -274,7 +272,7 @@ void dest_publish_addresses(struct drover_dest *d)
 	for (i = 0; i < d->nlisteners; i++)
 		json_object_array_add(arr, drover_address_to_json(
 				      drover_listener_address(d->listener[i])));
-	drover_info_text(d->m, d->m->info.listening, sizeof(d->m->info.listening), "%s",
+	DROVER_INFO(d->m, listening, "%s",
 			 json_object_to_json_string_ext(arr, JSON_C_TO_STRING_PLAIN));
 	json_object_put(arr);
 }
@@ -288,15 +286,17 @@ int dest_prepare_guest(struct drover_dest *d, struct drover_error *e)
 	return d->shared_ram ? g->ops->prepare_shared(g, e) : g->ops->prepare_incoming(g, e);
 }
 
-void *drover_dest_main(void *arg)
+static void *dest_main(void *arg)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_migration *m = arg;
 	struct drover_dest *d = m->dest;
-	int r = m->settle ? 0 : m->postcopy ? dest_adopt(d, &e) : dest_prepare_guest(d, &e);
+	bool take_up = m->mode == DROVER_MODE_TAKE_UP;
+	int r = m->mode == DROVER_MODE_SETTLE ? 0 :
+		take_up ? dest_adopt(d, &e) : dest_prepare_guest(d, &e);
 
 	drover_thread_name("destination", -1);
-	if (r < 0 && m->postcopy) {
+	if (r < 0 && take_up) {
 		/* The VMM has it still, and the next droverd may know how. */
 		drover_fail(m, &e);
 	} else if (r < 0) {
@@ -317,7 +317,7 @@ void *drover_dest_main(void *arg)
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 	}
-	atomic_store(&m->ended, true);
+	atomic_store(&m->facts.ended, true);
 	return NULL;
 }
 
@@ -342,7 +342,7 @@ static int listen_on(struct drover_dest *d, const struct drover_address *a, stru
 	return 0;
 }
 
-int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
+static int dest_prepare(struct drover_migration *m, struct drover_error *e)
 {
 	struct drover_dest *d = calloc(1, sizeof(*d));
 	struct json_object *o;
@@ -372,7 +372,7 @@ int drover_dest_prepare(struct drover_migration *m, struct drover_error *e)
 	return 0;
 }
 
-void drover_dest_release(struct drover_migration *m)
+static void dest_release(struct drover_migration *m)
 {
 	struct drover_dest *d = m->dest;
 
@@ -385,3 +385,11 @@ void drover_dest_release(struct drover_migration *m)
 	free(d);
 	m->dest = NULL;
 }
+
+const struct drover_side_ops drover_dest_side = {
+	.name = "destination",
+	.prepare = dest_prepare,
+	.run = dest_main,
+	.release = dest_release,
+	.blocktime = dest_blocktime,
+};

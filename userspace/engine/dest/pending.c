@@ -132,7 +132,7 @@ int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
 	pc->ops = drover_fault_select(&pc->src, handler_names[m->config->fault_handler], report, e);
 	if (!pc->ops)
 		return e->code;
-	drover_info_text(m, m->info.fault_handler, sizeof(m->info.fault_handler), "%s",
+	DROVER_INFO(m, fault_handler, "%s",
 			 pc->ops->name);
 	drover_debug(m->log, "fault handler: %s", report);
 	r = adopt ? 0 : g->ops->ledger_put(g, pc->ledger->fd, e);
@@ -497,7 +497,7 @@ int pc_release(struct session *x, struct drover_error *e)
 	return r < 0 ? r : told;
 }
 
-int drover_dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
+int dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
 {
 	struct drover_dest *d = m->dest;
 

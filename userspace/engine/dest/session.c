@@ -161,7 +161,7 @@ static int postcopy_beat(struct session *x, struct drover_error *e)
 	if (now - x->beat_ns < TICK_MS * DROVER_NS_PER_MS)
 		return 0;
 	x->beat_ns = now;
-	if (x->committed && atomic_exchange(&x->m->pause_asked, false))
+	if (x->committed && drover_order_pause(x->m))
 		return drover_err(e, -EINTR, "paused by migrate-pause");
 	return pc_release(x, e) < 0 ? e->code : 0;
 }

@@ -274,7 +274,7 @@ static int name_pages(struct drover_source *s, const struct drover_msg_digest_ac
 						 s->m->ram->block[a->item[i].block].name,
 						 (unsigned long long)a->item[i].index);
 	}
-	drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "differ: %s", text);
+	DROVER_INFO(s->m, digest, "differ: %s", text);
 	return drover_err(e, -EUCLEAN, "digests differ on %llu pages: %s",
 			  (unsigned long long)a->total, text);
 }
@@ -287,7 +287,7 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 	if (!a)
 		return drover_err(e, -ENOMEM, "DIGEST_ACK: out of memory");
 	if (s->m->config->verify == DROVER_VERIFY_NONE) {
-		drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "none");
+		DROVER_INFO(s->m, digest, "none");
 		return 0;
 	}
 	r = read_ack(s, a, e);
@@ -302,7 +302,7 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 	}
 	if (a->status)
 		return name_pages(s, a, e);
-	drover_info_text(s->m, s->m->info.digest, sizeof(s->m->info.digest), "equal%s",
+	DROVER_INFO(s->m, digest, "equal%s",
 			 s->known[0] ? "; what another droverd has freed is not compared" : "");
 	return 0;
 }

@@ -287,7 +287,7 @@ static void remember_peer(struct drover_source *s)
 	snprintf(s->peer, sizeof(s->peer), "%s",
 		 o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN) : "");
 	json_object_put(o);
-	drover_info_text(s->m, s->m->info.peer, sizeof(s->m->info.peer), "%s",
+	DROVER_INFO(s->m, peer, "%s",
 			 drover_channel_peer(s->main->ch));
 }
 

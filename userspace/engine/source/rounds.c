@@ -161,7 +161,7 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 				return r;
 		}
 		/* Who asks for postcopy does not wait for the rest of a limited round. */
-		if (atomic_load(&s->m->postcopy_asked))
+		if (drover_order_postcopy(s->m))
 			drover_limit_open(s->limit);
 		else if (!s->stop_ns)
 			source_apply_limit(s);
@@ -188,7 +188,7 @@ static void remember(struct drover_source *s, uint64_t t0, uint64_t sent0)
 	DROVER_LOCK(&s->m->lock);
 
 	drover_trace_round_end(s->round, r.sent_bytes, r.duration_us);
-	drover_rounds_add(&s->m->rounds, &r);
+	drover_rounds_add(&s->m->view.rounds, &r);
 }
 
 int source_round(struct drover_source *s, bool final, struct drover_error *e)
@@ -209,7 +209,7 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 		return r;
 	r = end_round_on_main(s, s->round, final, e);
 	/* Who asked for postcopy waits; the first harvest after a round is the long one. */
-	if (r >= 0 && !final && atomic_load(&s->m->postcopy_asked))
+	if (r >= 0 && !final && drover_order_postcopy(s->m))
 		r = source_harvest(s, false, e);
 	/* What still lies in buffers would be in the way of the last pages. */
 	if (r >= 0 && !final)
@@ -293,7 +293,7 @@ static void fill_sample(struct drover_source *s, const struct drover_estimate *e
 	p->stalled_rounds = s->round - s->lowest_round;
 	p->guest_paused = !s->was_running;
 	p->can_postcopy = s->m->config->postcopy_ram;
-	p->postcopy_requested = atomic_load(&s->m->postcopy_asked);
+	p->postcopy_requested = drover_order_postcopy(s->m);
 }
 
 static void fill_params(struct drover_source *s, const struct drover_runtime *rt,
@@ -411,7 +411,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 	}
 	for (;;) {
 		r = source_round(s, false, e);
-		if (r >= 0 && !atomic_load(&s->m->postcopy_asked))
+		if (r >= 0 && !drover_order_postcopy(s->m))
 			r = source_harvest(s, false, e);
 		if (r >= 0)
 			r = source_poll(s, e);

@@ -60,8 +60,7 @@ static uint64_t take_word(struct drover_source *s, uint64_t *word)
 /* migrate-start-postcopy does not wait for the end of a round. */
 static bool cut_short(const struct drover_source *s)
 {
-	return s->work.empty || (!s->stop_ns && atomic_load_explicit(&s->m->postcopy_asked,
-								     memory_order_relaxed));
+	return s->work.empty || (!s->stop_ns && drover_order_postcopy(s->m));
 }
 
 /* Postcopy begins where faults are, so what lies before that comes at the end. */

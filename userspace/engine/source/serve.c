@@ -87,7 +87,7 @@ static int beat(struct drover_source *s, struct drover_error *e)
 	senders_round_over(s, &error);
 	if (error.code)
 		return source_why(s, &error, e);
-	if (atomic_load(&s->m->pause_asked))
+	if (drover_order_pause(s->m))
 		return drover_err(e, -EINTR, "paused by migrate-pause");
 	if (senders_waiting(s))
 		drover_progress(s->m, drover_now_ns());
@@ -227,24 +227,6 @@ static void disconnect(struct drover_source *s, bool tell)
 	s->main = drover_link_free(s->main);
 }
 
-/* migrate resume=true, with where to go on; 1: the operator gives it up */
-static int wait_resume(struct drover_source *s)
-{
-	struct drover_migration *m = s->m;
-	DROVER_LOCK(&m->lock);
-
-	while (!m->next_channels && m->word != SETTLE_RELEASE && !drover_cancelled(&m->cancel))
-		pthread_cond_wait(&m->cond, &m->lock);
-	if (drover_cancelled(&m->cancel))
-		return -ECANCELED;
-	if (m->word == SETTLE_RELEASE)
-		return 1;
-	drover_channel_list_deinit(m->channels);
-	free(m->channels);
-	m->channels = TAKE_PTR(m->next_channels);
-	return 0;
-}
-
 static void paused(struct drover_source *s, const struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
@@ -253,7 +235,7 @@ static void paused(struct drover_source *s, const struct drover_error *e)
 	drover_err(&error, e->code, "postcopy paused: %.900s", e->msg);
 	drover_unfail(m);
 	drover_fail(m, &error);
-	atomic_store(&m->pause_asked, false);
+	drover_order_pause(m);
 	drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
 }
 
@@ -332,7 +314,7 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 
 void source_session_text(struct drover_source *s)
 {
-	drover_info_text(s->m, s->m->info.session, sizeof(s->m->info.session), "%02x%02x%02x%02x",
+	DROVER_INFO(s->m, session, "%02x%02x%02x%02x",
 			 s->token[0], s->token[1], s->token[2], s->token[3]);
 }
 
@@ -359,7 +341,7 @@ int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error
 		}
 		drover_err_clear(e);
 		is_paused = false;
-		r = wait_resume(s);
+		r = drover_order_resume(s->m);
 		if (r == 0)
 			r = go_on(s, e);
 		if (r > 0) {

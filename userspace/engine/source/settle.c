@@ -90,19 +90,6 @@ bool source_done_there(struct drover_source *s)
 	return query(s, &answer, &e) >= 0 && answer == DROVER_OWNER_COMMITTED;
 }
 
-/* The operator's word, waiting up to RETRY_MS for it. */
-static enum settle_word operators_word(struct drover_migration *m)
-{
-	enum settle_word w;
-
-	pthread_mutex_lock(&m->lock);
-	if (m->word == SETTLE_NONE && !drover_cancelled(&m->cancel))
-		drover_cond_wait_ms(&m->cond, &m->lock, RETRY_MS);
-	w = m->word;
-	pthread_mutex_unlock(&m->lock);
-	return w;
-}
-
 static int decided(struct drover_source *s, uint32_t answer, bool resume, struct drover_error *e)
 {
 	bool own = answer == DROVER_OWNER_NOT_COMMITTED;
@@ -116,12 +103,10 @@ static int decided(struct drover_source *s, uint32_t answer, bool resume, struct
 	    source_record(s, serving ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&m->lock);
-	m->word = SETTLE_NONE;
-	pthread_mutex_unlock(&m->lock);
-	if (m->event)
-		m->event(m->opaque, &ev);
-	atomic_store(&m->in_doubt, false);
+	drover_order_word_done(m);
+	if (m->sink.event)
+		m->sink.event(m->sink.opaque, &ev);
+	atomic_store(&m->facts.in_doubt, false);
 	/* In postcopy the guest is there and its memory is not: that stays paused. */
 	if (serving)
 		return 0;
@@ -140,7 +125,7 @@ bool source_settle(struct drover_source *s, bool resume)
 {
 	struct drover_migration *m = s->m;
 
-	atomic_store(&m->in_doubt, true);
+	atomic_store(&m->facts.in_doubt, true);
 	if (drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
 		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
 	while (!drover_cancelled(&m->cancel)) {
@@ -150,11 +135,9 @@ bool source_settle(struct drover_source *s, bool resume)
 		int r = query(s, &answer, &e);
 
 		if (r < 0) {
-			pthread_mutex_lock(&m->lock);
-			m->error = (struct drover_error){ .code = r };
-			snprintf(m->error.msg, sizeof(m->error.msg), "in doubt: %.900s", e.msg);
-			pthread_mutex_unlock(&m->lock);
-			w = operators_word(m);
+			drover_err_prefix(&e, "in doubt: ");
+			drover_replace_error(m, &e);
+			w = drover_order_word(m, RETRY_MS);
 			if (w == SETTLE_NONE)
 				continue;
 		}
@@ -166,7 +149,7 @@ bool source_settle(struct drover_source *s, bool resume)
 		if (r >= 0)
 			return answer != DROVER_OWNER_NOT_COMMITTED;
 		drover_fail(m, &e);
-		operators_word(m);
+		drover_order_word(m, RETRY_MS);
 	}
 	return false;
 }

@@ -82,11 +82,7 @@ static int wait_continue(struct drover_source *s, struct drover_error *e)
 		return 0;
 	drover_state_set(m, DROVER_STATE_ACTIVE, DROVER_STATE_PRE_SWITCHOVER);
 	while (!go && r >= 0) {
-		pthread_mutex_lock(&m->lock);
-		if (!m->go_on && !drover_cancelled(&m->cancel))
-			drover_cond_wait_ms(&m->cond, &m->lock, 200);
-		go = m->go_on;
-		pthread_mutex_unlock(&m->lock);
+		go = drover_order_continue(m, 200);
 		if (drover_cancelled(&m->cancel))
 			return drover_err(e, -ECANCELED, "migration: cancelled");
 		drover_progress(m, drover_now_ns());
@@ -344,7 +340,7 @@ static int verify_full(struct drover_source *s, struct drover_error *e)
 	if (r >= 0 && bad)
 		return drover_err(e, -EUCLEAN,
 				  "verify=full: %llu pages were written after their last send (first: %s)",
-				  (unsigned long long)bad, s->m->info.bad_page[0]);
+				  (unsigned long long)bad, s->m->view.info.bad_page[0]);
 	return r;
 }
 

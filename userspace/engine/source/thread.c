@@ -97,9 +97,9 @@ static int start_tracking(struct drover_source *s, struct drover_error *e)
 					  &s->tracker, e);
 	if (r < 0)
 		return r;
-	drover_info_text(m, m->info.tracker, sizeof(m->info.tracker), "%s",
+	DROVER_INFO(m, tracker, "%s",
 			 drover_tracker_name(s->tracker));
-	drover_info_text(m, m->info.tracker_report, sizeof(m->info.tracker_report), "%s",
+	DROVER_INFO(m, tracker_report, "%s",
 			 drover_tracker_report(s->tracker));
 	return drover_tracker_start(s->tracker, e);
 }
@@ -142,7 +142,7 @@ static void zero_copy_text(struct drover_source *s)
 {
 	const char *why = s->ndata && s->data[0] ? drover_channel_zc_reason(s->data[0]->ch) : NULL;
 
-	drover_info_text(s->m, s->m->info.zero_copy, sizeof(s->m->info.zero_copy), "%s%s",
+	DROVER_INFO(s->m, zero_copy, "%s%s",
 			 !s->zero_copy ? "not asked for" : why && *why ? "off: " : "on",
 			 s->zero_copy && why ? why : "");
 }
@@ -189,7 +189,7 @@ static void fail(struct drover_source *s, int r, const struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
 	enum drover_state from = drover_state_get(m);
-	bool cancelled = r == -ECANCELED && m->user_cancel;
+	bool cancelled = r == -ECANCELED && drover_order_cancelled(m);
 
 	drover_state_set(m, from, cancelled ? DROVER_STATE_CANCELLING : DROVER_STATE_FAILING);
 	if (!cancelled)
@@ -218,10 +218,9 @@ static void audit(struct drover_source *s)
 	if (r < 0)
 		drover_fail(m, &e);
 	else if (bad)
-		drover_info_text(m, m->info.digest, sizeof(m->info.digest),
-				 "equal; audit: %llu pages were written unseen after their last send",
+		DROVER_INFO(m, digest, "equal; audit: %llu pages were written unseen after their last send",
 				 (unsigned long long)bad);
-	atomic_store(&m->auditing, false);
+	atomic_store(&m->facts.auditing, false);
 	/* Who asks when the event has come must find all of it. */
 	if (r >= 0)
 		drover_send_event(m, DROVER_EVENT_AUDIT_DONE);
@@ -282,13 +281,13 @@ static void run(struct drover_source *s, struct drover_error *e)
 	if (s->postcopy && source_postcopy(s, r == 1, e))
 		return;
 	urgent_stop(s);
-	atomic_store(&m->auditing, m->config->verify == DROVER_VERIFY_AUDIT);
+	atomic_store(&m->facts.auditing, m->config->verify == DROVER_VERIFY_AUDIT);
 	senders_stop(s);
 	drover_state_set(m, s->postcopy ? DROVER_STATE_POSTCOPY_ACTIVE : DROVER_STATE_DEVICE,
 			 DROVER_STATE_COMPLETED);
 	stop_tracking(s);
 	/* The channels end only now: the peer's close must not look like a failure. */
-	drover_info_text(m, m->info.peer, sizeof(m->info.peer), "%s",
+	DROVER_INFO(m, peer, "%s",
 			 drover_channel_peer(s->main->ch));
 	audit(s);
 }
@@ -331,7 +330,7 @@ static void settle_only(struct drover_source *s, struct drover_error *e)
 		source_settle(s, true);
 }
 
-void *drover_source_main(void *arg)
+static void *source_main(void *arg)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_migration *m = arg;
@@ -344,19 +343,24 @@ void *drover_source_main(void *arg)
 		drover_fail(m, &e);
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
-		atomic_store(&m->ended, true);
+		atomic_store(&m->facts.ended, true);
 		return NULL;
 	}
 	r = source_init(s, m, &e);
 	if (r < 0)
 		fail(s, r, &e);
-	else if (m->settle)
+	else if (m->mode == DROVER_MODE_SETTLE)
 		settle_only(s, &e);
-	else if (m->postcopy)
+	else if (m->mode == DROVER_MODE_TAKE_UP)
 		adopt(s, &e);
 	else
 		run(s, &e);
 	source_deinit(s);
-	atomic_store(&m->ended, true);
+	atomic_store(&m->facts.ended, true);
 	return NULL;
 }
+
+const struct drover_side_ops drover_source_side = {
+	.name = "source",
+	.run = source_main,
+};
