@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Error texts. An error is recorded once, where it is known best, and travels
- * up unchanged beside the negative errno.
+ * Error texts. The origin records what it knows, and who is broken by it adds a link; the text
+ * travels up beside the negative errno of the origin.
  */
 #define _GNU_SOURCE
 #include "base/err.h"
@@ -10,12 +10,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Cut ": Connection reset by peer" off when the origin has said so already. */
+static void cut_cause(char *text, const char *so_far, int r)
+{
+	const char *cause = drover_strerror(r);
+	size_t len = strlen(text), n = strlen(cause);
+
+	if (len < n + 2 || strcmp(text + len - n, cause) != 0 || !strstr(so_far, cause))
+		return;
+	if (text[len - n - 2] == ':' && text[len - n - 1] == ' ')
+		text[len - n - 2] = '\0';
+}
+
+static void add_link(struct drover_error *e, int r, const char *fmt, va_list ap)
+{
+	size_t at = strlen(e->msg);
+	char text[DROVER_ERR_MAX];
+
+	if (e->links >= DROVER_ERR_LINKS_MAX)
+		return;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	cut_cause(text, e->msg, r);
+	if (!text[0] || strstr(e->msg, text))
+		return;
+	e->links++;
+	snprintf(e->msg + at, sizeof(e->msg) - at, "; %s", text);
+}
+
 int drover_verr(struct drover_error *e, int r, const char *fmt, va_list ap)
 {
-	if (e && !e->code) {
-		e->code = r;
-		vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	if (!e)
+		return r;
+	if (e->code) {
+		add_link(e, r, fmt, ap);
+		return r;
 	}
+	e->code = r;
+	e->links = 1;
+	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	return r;
 }
 
@@ -51,6 +83,7 @@ void drover_err_clear(struct drover_error *e)
 	if (!e)
 		return;
 	e->code = 0;
+	e->links = 0;
 	e->msg[0] = '\0';
 }
 

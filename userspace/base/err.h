@@ -5,11 +5,16 @@
 #include <stdarg.h>
 
 #define DROVER_ERR_MAX 1024
+/* How many failures one text tells of. */
+#define DROVER_ERR_LINKS_MAX 3u
 
 /**
  * struct drover_error - what went wrong, for a person to read
  * @code: negative errno of the first failure, 0 when nothing was recorded
- * @msg: names object, step and cause; NUL-terminated, cut when too long
+ * @links: failures that @msg tells of, at most DROVER_ERR_LINKS_MAX
+ * @msg: names object, step and cause; NUL-terminated, cut when too long. The origin comes
+ *	first, what followed from it behind it: "agent: DIRTY: Invalid argument; tracker
+ *	kvm-log: harvest"
  *
  * Return values tell a program what to do, this tells a person why. A negative
  * return is fatal and forwarded unchanged; a positive return is a condition the
@@ -18,10 +23,11 @@
  */
 struct drover_error {
 	int code;
+	unsigned int links;
 	char msg[DROVER_ERR_MAX];
 };
 
-#define DROVER_ERROR_INIT { 0, "" }
+#define DROVER_ERROR_INIT { 0, 0, "" }
 
 /**
  * drover_err() - record a failure and return it
@@ -29,8 +35,10 @@ struct drover_error {
  * @r: negative errno
  * @fmt: printf format; say object, step and cause ("channel data/1: send: %s")
  *
- * The first failure wins: a second call on the same @e changes nothing, so that
- * a consequence never hides its cause.
+ * The first failure gives the code and begins the text. A later call on the same @e adds what
+ * it knows behind that, so that neither the cause nor what it broke is hidden: the text of @r
+ * at its end is left out when the text so far has it, and nothing is added that stands there
+ * already. Past DROVER_ERR_LINKS_MAX failures a call changes nothing.
  *
  * Return: @r.
  */
