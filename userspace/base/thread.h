@@ -22,16 +22,19 @@ static inline void drover_thread_name(const char *kind, int number)
 	pthread_setname_np(pthread_self(), name);
 }
 
-/* Until @cond is signalled or @ms have passed; a caller looks again in either case. */
+/*
+ * Wait until @cond is signalled or @ms have passed; a caller looks again in either case. The
+ * time is monotonic: a clock that is set back must not make a wait endless.
+ */
 static inline void drover_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, unsigned int ms)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	ts.tv_nsec += ms * 1000000l;
 	ts.tv_sec += ts.tv_nsec / 1000000000;
 	ts.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(cond, lock, &ts);
+	pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &ts);
 }
 
 #endif
