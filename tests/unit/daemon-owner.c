@@ -103,6 +103,17 @@ static int fake_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_er
 	return 0;
 }
 
+static int fake_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
+			    bool *ret_ledger)
+{
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
+	*ret = f->record;
+	*ret_ledger = f->ledger >= 0;
+	return 0;
+}
+
 static const struct drover_guest_ops fake_ops = {
 	.name = "fake",
 	.ram = fake_ram,
@@ -111,6 +122,7 @@ static const struct drover_guest_ops fake_ops = {
 	.resume = fake_resume,
 	.owner_get = fake_owner_get,
 	.owner_set = fake_owner_set,
+	.owner_known = fake_owner_known,
 	.ledger_get = fake_ledger_get,
 };
 

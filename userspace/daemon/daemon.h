@@ -2,6 +2,7 @@
 #ifndef DROVER_DAEMON_DAEMON_H
 #define DROVER_DAEMON_DAEMON_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -79,6 +80,7 @@ struct job {
  * @checking: the guest has moved here and its verdict is not final yet
  * @check_poll: armed while it is asked for
  * @settle_retry: armed while the recorded address could not be listened on
+ * @end: frees a migration that was replaced by none; to be joined when @ending
  * @quit_poll: armed while quit waits for an audit
  * @quit_deadline: absolute; 0: no quit asked for
  * @exit_status: of the process
@@ -101,6 +103,8 @@ struct droverd {
 	struct job *job;
 	uint64_t jobs;
 	struct json_object *last;
+	pthread_t end;
+	bool ending;
 	bool released;
 	bool checking;
 	struct loop_timer settle_retry, quit_poll, check_poll;
@@ -138,7 +142,8 @@ bool job_postcopy(const struct job *j);
  * @p: all but event, opaque, guest and log, which are the daemon's
  * @exit_on_error: see struct job
  *
- * The last job's handle must go first (it may hold the address). When the new one
+ * The last job's listeners are closed first (they may hold the address), and its handle is
+ * freed by the new migration's thread, so that nothing here waits for a VMM. When the new one
  * can't start, what the old one reported is kept for query-migrate, and a guest whose
  * record another host may ask about is answered for again.
  */

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/thread.h"
 #include "daemon/daemon.h"
 
 bool job_running(const struct job *j)
@@ -42,13 +43,16 @@ static void drop_last(struct droverd *d)
 	d->last = NULL;
 }
 
-/* End the job of the slot; what it reported stays in @last. */
-static void retire(struct droverd *d)
+/*
+ * End the job of the slot; what it reported stays in @last. Returns its handle, retired: to be
+ * freed by who may wait. The job itself goes with the handle.
+ */
+static struct drover_migration *retire(struct droverd *d)
 {
 	struct job *j = d->job;
 
 	if (!j)
-		return;
+		return NULL;
 	job_dismiss(j);
 	drop_last(d);
 	d->last = info_build(d);
@@ -56,18 +60,45 @@ static void retire(struct droverd *d)
 		d->released = drover_migration_state(j->m) == DROVER_STATE_COMPLETED;
 	guest_check_end(d);
 	d->job = NULL;
-	j->m = drover_migration_free(j->m);
-	free(j);
+	drover_migration_retire(j->m);
+	return j->m;
+}
+
+/* Waits for threads that may wait for a VMM. */
+static void *free_main(void *m)
+{
+	drover_thread_name("end", -1);
+	drover_migration_free(m);
+	return NULL;
+}
+
+/* The main thread does not wait for them; without a thread it has to. */
+static void free_aside(struct droverd *d, struct drover_migration *m)
+{
+	if (d->ending)
+		pthread_join(d->end, NULL);
+	d->ending = m && !pthread_create(&d->end, NULL, free_main, m);
+	if (!d->ending)
+		drover_migration_free(m);
+}
+
+static void job_done(void *opaque)
+{
+	free(opaque);
 }
 
 void job_free(struct droverd *d)
 {
-	retire(d);
+	drover_migration_free(retire(d));
+	if (d->ending)
+		pthread_join(d->end, NULL);
+	d->ending = false;
 	drop_last(d);
 }
 
+/* @after: retired; taken over on success */
 static int start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
-		 struct drover_error *e)
+		 struct drover_migration *after, struct drover_error *e)
 {
 	struct drover_migration_params params = *p;
 	_cleanup_free_ struct job *j = calloc(1, sizeof(*j));
@@ -85,7 +116,9 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 	params.guest = d->guest;
 	params.log = &d->log;
 	params.host_limit = d->opts.host_limit;
+	params.after = after;
 	params.event = events_post;
+	params.done = job_done;
 	params.opaque = j;
 	r = drover_migration_start(&params, &j->m, e);
 	if (r < 0)
@@ -97,12 +130,14 @@ static int start(struct droverd *d, const struct drover_migration_params *p, boo
 int job_start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
 	      struct drover_error *e)
 {
+	struct drover_migration *after;
 	int r;
 
 	loop_timer_arm(&d->settle_retry, 0);
-	retire(d);
-	r = start(d, p, exit_on_error, e);
+	after = retire(d);
+	r = start(d, p, exit_on_error, after, e);
 	if (r < 0) {
+		free_aside(d, after);
 		if (p->mode == DROVER_MODE_MIGRATE)
 			owner_attach(d);
 		return r;

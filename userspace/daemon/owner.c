@@ -134,42 +134,40 @@ static bool token_set(const struct drover_owner_record *rec)
 	return memcmp(rec->token, zero, sizeof(zero)) != 0;
 }
 
-/* Does the VMM keep a list of what has arrived? Only while something is missing. */
-static bool has_ledger(struct droverd *d)
+/* The record as it is known here: the main thread waits for no VMM. */
+static int known(struct droverd *d, struct drover_owner_record *ret, bool *ret_ledger,
+		 struct drover_error *e)
 {
-	struct drover_error e = DROVER_ERROR_INIT;
-	_cleanup_close_ int fd = -EBADF;
+	int r = d->guest->ops->owner_known(d->guest, ret, ret_ledger);
 
-	if (!d->guest->ops->ledger_get)
-		return false;
-	if (d->guest->ops->ledger_get(d->guest, &fd, &e) < 0)
-		drover_logf(&d->log, DROVER_LOG_ERR, "guest: ledger of postcopy: %s", e.msg);
-	return fd >= 0;
+	return r < 0 ? drover_err(e, r, "guest: ownership record: not known now, since the VMM did not answer the last request about it") :
+	       0;
 }
 
 /*
  * A released source may have to serve: an older VMM does not know that state, and who settled
  * it by hand may not have known. So the operator may try.
  */
-static bool has_postcopy(struct droverd *d, enum drover_side side,
-			 const struct drover_owner_record *rec)
+static bool has_postcopy(enum drover_side side, const struct drover_owner_record *rec,
+			 bool ledger)
 {
 	if (!token_set(rec))
 		return false;
 	return side == DROVER_SIDE_SOURCE ?
 	       rec->state == DROVER_OWNER_SERVING || rec->state == DROVER_OWNER_RELEASED :
-	       rec->state == DROVER_OWNER_OWNED && has_ledger(d);
+	       rec->state == DROVER_OWNER_OWNED && ledger;
 }
 
 int owner_take_up(struct droverd *d, enum drover_side side,
 		  const struct drover_channel_list *list, struct drover_error *e)
 {
 	struct drover_owner_record rec;
-	int r = d->guest->ops->owner_get(d->guest, &rec, e);
+	bool ledger;
+	int r = known(d, &rec, &ledger, e);
 
 	if (r < 0)
-		return drover_err_prefix(e, "guest: ownership record: "), r;
-	if (!has_postcopy(d, side, &rec))
+		return r;
+	if (!has_postcopy(side, &rec, ledger))
 		return -ENOENT;
 	r = begin(d, side, false, list, e);
 	return r >= 0 && side == DROVER_SIDE_SOURCE ?
@@ -180,15 +178,16 @@ void owner_attach(struct droverd *d)
 {
 	struct drover_owner_record rec;
 	struct drover_error e = DROVER_ERROR_INIT;
+	bool ledger;
 
-	if (d->guest->ops->owner_get(d->guest, &rec, &e) < 0) {
-		drover_logf(&d->log, DROVER_LOG_ERR, "guest: ownership record: %s", e.msg);
+	if (known(d, &rec, &ledger, &e) < 0) {
+		drover_logf(&d->log, DROVER_LOG_ERR, "%s", e.msg);
 		return;
 	}
 	d->released = rec.state == DROVER_OWNER_RELEASED;
 	if (rec.state == DROVER_OWNER_IN_DOUBT || rec.state == DROVER_OWNER_SERVING)
 		attach_source(d, rec.state == DROVER_OWNER_IN_DOUBT, rec.peer);
-	else if (has_postcopy(d, DROVER_SIDE_DEST, &rec))
+	else if (has_postcopy(DROVER_SIDE_DEST, &rec, ledger))
 		attach_dest(d, false, rec.peer);
 	else if (rec.state != DROVER_OWNER_RELEASED && token_set(&rec) && *rec.peer)
 		attach_dest(d, true, rec.peer);

@@ -66,9 +66,10 @@ struct drover_view {
 	struct drover_rounds rounds;
 };
 
-/* Where events go; never changed. */
+/* Where events go; never changed. @done: as in struct drover_migration_params */
 struct drover_sink {
 	void (*event)(void *opaque, const struct drover_event *ev);
+	void (*done)(void *opaque);
 	void *opaque;
 };
 
@@ -77,9 +78,10 @@ struct drover_sink {
  * @ended: all threads of the side have ended
  * @auditing: verify=audit's re-hash is still running
  * @in_doubt: source: COMMIT was sent and who owns the guest is not known
+ * @deaf: nothing is listened on, and nothing will be; drover_deaf()
  */
 struct drover_facts {
-	atomic_bool ended, auditing, in_doubt;
+	atomic_bool ended, auditing, in_doubt, deaf;
 };
 
 /**
@@ -95,6 +97,7 @@ struct drover_facts {
  * @lock: guards @live, @orders and @view; taken last, never across a wait but @cond's
  * @cond: signalled when an order comes or the bell rings
  * @live: @config with RUNTIME changes applied
+ * @after: the migration before, until the thread of this one has freed it
  * @dest: the incoming side's half
  */
 struct drover_migration {
@@ -116,6 +119,7 @@ struct drover_migration {
 	_Atomic uint64_t progress_ns;
 	uint64_t started_ns;
 	pthread_t thread;
+	struct drover_migration *after;
 	const struct drover_config *config;
 
 	pthread_mutex_t lock;
@@ -135,6 +139,8 @@ static inline enum drover_state drover_state_get(const struct drover_migration *
 	return (enum drover_state)atomic_load(&m->state);
 }
 
+/* All listeners are closed, and no other will be opened. */
+void drover_deaf(struct drover_migration *m);
 /* The first failure of the migration is what error-desc says. */
 void drover_fail(struct drover_migration *m, const struct drover_error *e);
 /* All is well again: a paused postcopy goes on. */

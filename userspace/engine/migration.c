@@ -69,6 +69,8 @@ static void migration_destroy(struct drover_migration *m)
 	drover_channels_free(m->orders.next_channels);
 	drover_settings_deinit(m);
 	drover_closep(&m->fd);
+	if (m->sink.done)
+		m->sink.done(m->sink.opaque);
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
@@ -93,6 +95,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->ops = p->side == DROVER_SIDE_SOURCE ? &drover_source_side : &drover_dest_side;
 	m->announce = p->announce;
 	m->sink.event = p->event;
+	m->sink.done = p->done;
 	m->sink.opaque = p->opaque;
 	m->log = p->log;
 	m->host_limit = p->host_limit;
@@ -113,8 +116,18 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	*ret = m;
 	return 0;
 fail:
+	m->sink.done = NULL;
 	migration_destroy(m);
 	return drover_err(e, r, "migration: %s", drover_strerror(r));
+}
+
+/* The guest is the last migration's until all of its threads have ended. */
+static void *migration_main(void *arg)
+{
+	struct drover_migration *m = arg;
+
+	m->after = drover_migration_free(m->after);
+	return m->ops->run(m);
 }
 
 int drover_migration_start(const struct drover_migration_params *p, struct drover_migration **ret,
@@ -137,17 +150,38 @@ int drover_migration_start(const struct drover_migration_params *p, struct drove
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_SETUP);
 	else if (source || m->mode == DROVER_MODE_TAKE_UP)
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_POSTCOPY_PAUSED);
-	r = pthread_create(&m->thread, NULL, m->ops->run, m);
+	m->after = p->after;
+	r = pthread_create(&m->thread, NULL, migration_main, m);
 	if (r) {
+		m->after = NULL;
 		r = drover_err(e, -r, "migration: thread: %s", drover_strerror(r));
 		goto fail;
 	}
 	*ret = m;
 	return 0;
 fail:
-	m->fd = -EBADF;         /* the caller keeps it */
+	m->fd = -EBADF;         /* the caller keeps it, and @opaque */
+	m->sink.done = NULL;
 	migration_destroy(m);
 	return r;
+}
+
+void drover_deaf(struct drover_migration *m)
+{
+	DROVER_LOCK(&m->lock);
+
+	atomic_store(&m->facts.deaf, true);
+	pthread_cond_broadcast(&m->cond);
+}
+
+void drover_migration_retire(struct drover_migration *m)
+{
+	DROVER_LOCK(&m->lock);
+
+	drover_cancel_ring(&m->cancel);
+	pthread_cond_broadcast(&m->cond);
+	while (m->side == DROVER_SIDE_DEST && !atomic_load(&m->facts.deaf))
+		pthread_cond_wait(&m->cond, &m->lock);
 }
 
 struct drover_migration *drover_migration_free(struct drover_migration *m)

@@ -70,7 +70,12 @@ struct drover_event {
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
  * @announce: the caller announces the guest's addresses when it has arrived
+ * @after: the handle of the migration before, on the same guest, that was retired
+ *	(drover_migration_retire()); NULL: none. Taken over on success: the new migration's
+ *	thread waits for its threads, and frees it, before it does anything with the guest
  * @event: called from the migration's threads; must not call back into the handle
+ * @done: called when the handle is freed, by whatever thread does that: the last use of
+ *	@opaque; NULL: nobody wants to know
  * @log: for debug messages; outlives the handle
  */
 struct drover_migration_params {
@@ -83,7 +88,9 @@ struct drover_migration_params {
 	enum drover_mode mode;
 	const char *host_limit;
 	bool announce;
+	struct drover_migration *after;
 	void (*event)(void *opaque, const struct drover_event *ev);
+	void (*done)(void *opaque);
 	void *opaque;
 	const struct drover_log *log;
 };
@@ -108,6 +115,16 @@ int drover_migration_check(const struct drover_migration_params *p, struct drove
  */
 int drover_migration_start(const struct drover_migration_params *p, struct drover_migration **ret,
 			   struct drover_error *e);
+
+/**
+ * drover_migration_retire() - end it without waiting for its guest or its peer
+ *
+ * Rings the bell, and waits for nothing but that its listeners are closed, which the thread
+ * that accepts does at once; so their addresses can be bound again. The handle is still to be
+ * freed, which may take as long as a request to the guest: by the migration that comes @after
+ * it, or by a thread that may wait.
+ */
+void drover_migration_retire(struct drover_migration *m);
 
 /* Ring the bell, wait for all threads, release everything. NULL is fine. Returns NULL */
 struct drover_migration *drover_migration_free(struct drover_migration *m);

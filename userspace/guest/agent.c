@@ -34,6 +34,10 @@ struct agent_guest {
 	struct drover_track_block track[DROVER_RAM_BLOCKS_MAX];
 	int uffd, pagemap_fd;
 	const struct drover_log *log;
+
+	pthread_mutex_t known_lock;     /* guards what follows; taken last */
+	struct drover_owner_record record;
+	bool record_known, ledger;
 };
 
 static struct agent_guest *agent_of(struct drover_guest *g)
@@ -49,6 +53,27 @@ static int simple(struct agent_guest *a, enum drover_agent_type type, const void
 
 	drover_agent_msg_init(&m);
 	return agent_link_call(&a->link, type, body, len, -1, c, &m, e);
+}
+
+/* What the VMM's record is after a request about it: @r is the request's result. */
+static void know_record(struct agent_guest *a, int r, const struct drover_owner_record *rec)
+{
+	DROVER_LOCK(&a->known_lock);
+
+	if (r >= 0)
+		a->record = *rec;
+	/* What was refused has changed nothing; what was not answered may have been done. */
+	if (r >= 0)
+		a->record_known = true;
+	else if (r == -ETIMEDOUT || r == -ECANCELED || r == -ENOTCONN)
+		a->record_known = false;
+}
+
+static void know_ledger(struct agent_guest *a, bool there)
+{
+	DROVER_LOCK(&a->known_lock);
+
+	a->ledger = there;
 }
 
 /* ---- attach ---- */
@@ -173,6 +198,15 @@ static int get_track(struct agent_guest *a, struct drover_error *e)
 	return 0;
 }
 
+static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e);
+
+static int know_first_ledger(struct agent_guest *a, struct drover_error *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	return agent_ledger_get(&a->g, &fd, e);
+}
+
 static int attach(struct agent_guest *a, struct drover_error *e)
 {
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
@@ -203,6 +237,10 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 		if (r < 0)
 			return r;
 	}
+	know_record(a, 0, &rec);
+	r = know_first_ledger(a, e);
+	if (r < 0)
+		return r;
 	drover_debug(a->log, "agent %s: pid %d, %u RAM blocks, record %s", a->link.path,
 		     a->link.pid, a->ram.n, drover_owner_name(rec.state));
 	r = get_track(a, e);
@@ -392,21 +430,47 @@ static int agent_owner_get(struct drover_guest *g, struct drover_owner_record *r
 
 	drover_agent_msg_init(&m);
 	r = agent_link_call(&agent_of(g)->link, DROVER_AGENT_OWNER_GET, NULL, 0, -1, NULL, &m, e);
-	return r < 0 ? r : drover_agent_owner_from_wire(&m.body.owner, ret, e);
+	if (r >= 0)
+		r = drover_agent_owner_from_wire(&m.body.owner, ret, e);
+	if (r >= 0)
+		know_record(agent_of(g), 0, ret);
+	return r;
+}
+
+static int agent_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
+			     bool *ret_ledger)
+{
+	struct agent_guest *a = agent_of(g);
+	DROVER_LOCK(&a->known_lock);
+
+	if (!a->record_known)
+		return -EAGAIN;
+	*ret = a->record;
+	*ret_ledger = a->ledger;
+	return 0;
 }
 
 static int agent_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
 			   struct drover_error *e)
 {
 	struct drover_agent_owner o;
+	int r;
 
 	drover_agent_owner_to_wire(rec, &o);
-	return simple(agent_of(g), DROVER_AGENT_OWNER_SET, &o, sizeof(o), NULL, e);
+	r = simple(agent_of(g), DROVER_AGENT_OWNER_SET, &o, sizeof(o), NULL, e);
+	know_record(agent_of(g), r, rec);
+	return r;
 }
 
 static int agent_prepare_incoming(struct drover_guest *g, struct drover_error *e)
 {
-	return simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);
+	const struct drover_owner_record rec = { .state = DROVER_OWNER_INCOMING };
+	int r = simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);
+
+	know_record(agent_of(g), r, &rec);
+	if (r >= 0)
+		know_ledger(agent_of(g), false);
+	return r;
 }
 
 static int agent_throttle(struct drover_guest *g, unsigned int percent, struct drover_error *e)
@@ -448,11 +512,15 @@ static int agent_ledger_put(struct drover_guest *g, int fd, struct drover_error 
 {
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
 	struct agent_guest *a = agent_of(g);
+	int r;
 
 	drover_agent_msg_init(&m);
 	if (!(a->features & DROVER_AGENT_F_POSTCOPY))
 		return fd < 0 ? 0 : no_postcopy(a, e);
-	return agent_link_call(&a->link, DROVER_AGENT_LEDGER_PUT, NULL, 0, fd, NULL, &m, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_PUT, NULL, 0, fd, NULL, &m, e);
+	if (r >= 0)
+		know_ledger(a, fd >= 0);
+	return r;
 }
 
 static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
@@ -466,6 +534,7 @@ static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_e
 		r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_GET, NULL, 0, -1, NULL, &m, e);
 	if (r < 0)
 		return r;
+	know_ledger(a, m.nfds > 0);
 	*ret_fd = m.nfds ? TAKE_FD(m.fd[0]) : -1;
 	return 0;
 }
@@ -507,6 +576,7 @@ static void agent_free(struct drover_guest *g)
 	}
 	drover_closep(&a->uffd);
 	drover_closep(&a->pagemap_fd);
+	pthread_mutex_destroy(&a->known_lock);
 	free(a);
 }
 
@@ -522,6 +592,7 @@ static const struct drover_guest_ops agent_ops = {
 	.load = agent_load,
 	.owner_get = agent_owner_get,
 	.owner_set = agent_owner_set,
+	.owner_known = agent_owner_known,
 	.prepare_incoming = agent_prepare_incoming,
 	.prepare_shared = agent_prepare_incoming,       /* libdrover looks at the flags */
 	.throttle = agent_throttle,
@@ -545,6 +616,7 @@ int drover_agent_open(const char *path, const struct drover_log *log, struct dro
 	a->g.ops = &agent_ops;
 	a->log = log;
 	a->uffd = a->pagemap_fd = -EBADF;
+	pthread_mutex_init(&a->known_lock, NULL);
 	r = agent_link_open(&a->link, path, e);
 	if (r >= 0)
 		r = attach(a, e);

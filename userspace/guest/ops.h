@@ -45,6 +45,9 @@ struct drover_guest_traits {
  * @load: device state on the destination; the VMM checks it whole before it applies it
  * @owner_get: the VMM's record
  * @owner_set: change the record; on return the VMM holds it
+ * @owner_known: from any thread, without waiting: the record as this link has left it, which
+ *	nobody else changes, and whether the VMM keeps a ledger. -EAGAIN: a request that would
+ *	have changed it was not answered
  * @prepare_incoming: stop, empty the RAM (punch), forget the old state; the record
  *	becomes INCOMING with a zero token. Refused for a running agent guest
  * @prepare_shared: as prepare_incoming, but blocks flagged DROVER_RAM_SHARED_DEST are the
@@ -78,6 +81,8 @@ struct drover_guest_ops {
 			 struct drover_error *e);
 	int (*owner_set)(struct drover_guest *g, const struct drover_owner_record *rec,
 			 struct drover_error *e);
+	int (*owner_known)(struct drover_guest *g, struct drover_owner_record *ret,
+			   bool *ret_ledger);
 	int (*prepare_incoming)(struct drover_guest *g, struct drover_error *e);
 	int (*prepare_shared)(struct drover_guest *g, struct drover_error *e);
 	int (*throttle)(struct drover_guest *g, unsigned int percent, struct drover_error *e);

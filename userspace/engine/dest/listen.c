@@ -244,6 +244,7 @@ static void one_shot(struct drover_dest *d)
 		return;
 	}
 	d->m->fd = -EBADF;      /* the channel owns it now */
+	drover_deaf(d->m);
 	reap(d, true);
 	/* Not even a session came of it. */
 	if (drover_state_get(d->m) == DROVER_STATE_SETUP) {
@@ -312,6 +313,7 @@ static void *dest_main(void *arg)
 			accept_loop(d);
 	}
 	stop_listening(d);
+	drover_deaf(m);
 	reap(d, true);
 	if (drover_state_get(m) == DROVER_STATE_SETUP) {
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);

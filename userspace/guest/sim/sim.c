@@ -87,6 +87,17 @@ static int sim_owner_get(struct drover_guest *g, struct drover_owner_record *ret
 	return 0;
 }
 
+static int sim_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
+			   bool *ret_ledger)
+{
+	struct drover_sim *s = sim(g);
+	DROVER_LOCK(&s->lock);
+
+	*ret = s->record;
+	*ret_ledger = s->ledger;
+	return 0;
+}
+
 static int sim_resume(struct drover_guest *g, struct drover_error *e)
 {
 	struct drover_owner_record rec;
@@ -217,6 +228,7 @@ static const struct drover_guest_ops sim_ops = {
 	.save = sim_save,
 	.load = sim_load,
 	.owner_get = sim_owner_get,
+	.owner_known = sim_owner_known,
 	.owner_set = sim_owner_set,
 	.prepare_incoming = sim_prepare_incoming,
 	.prepare_shared = sim_prepare_shared,
