@@ -46,14 +46,15 @@ DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3
 DEPS_VM := qemu-system-x86 cpio kmod dwarves libelf1 sparse
+DEPS_FRESH := debootstrap util-linux
 DEPS_VM_DEBUG := flex bison bc xz-utils libelf-dev libssl-dev
 
 # What needs these builds in a make of its own, which begins when they are there.
-missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | \
-	grep -q 'ok installed' || echo $$p; done)
+missing = $(filter-out $(shell dpkg-query -W -f='$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null | \
+	sed -n 's/^installed //p'),$(1))
 install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	apt-get -qq -y --no-install-recommends install $(1) >/dev/null,:)
-.PHONY: deps deps-san deps-web deps-bench deps-vm deps-vm-debug
+	apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install $(1) >/dev/null,:)
+.PHONY: deps deps-san deps-web deps-bench deps-vm deps-vm-debug deps-fresh
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
 	$(Q)sh tests/qmp/ganeti.sh
@@ -67,6 +68,9 @@ deps-vm: deps ## and what builds the module and boots the test guest (no kernel 
 	$(Q)$(call install_missing,$(call missing,$(DEPS_VM)))
 deps-vm-debug: deps-vm ## and what builds a kernel
 	$(Q)$(call install_missing,$(call missing,$(DEPS_VM_DEBUG)))
+
+deps-fresh: ## what makes a minimal Debian
+	$(Q)$(call install_missing,$(call missing,$(DEPS_FRESH)))
 
 # ---- the two commands of the README -----------------------------------------
 .PHONY: demo
@@ -99,6 +103,11 @@ check-web: ## the report's page in headless Chromium
 check-web: deps-web
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) prove -e '' $(wildcard tests/web/*.t)
+
+.PHONY: check-fresh
+check-fresh: ## both commands of the README in a minimal Debian of its own (root); before a release
+check-fresh: deps-fresh
+	$(Q)B=$(B) tests/check-fresh
 
 # ---- the module, in a guest with a kernel of its own ------------------------
 .PHONY: module check-vm check-vm-long check-vm-controls check-vm-debug bench-vm

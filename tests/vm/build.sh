@@ -32,6 +32,7 @@ if command -v pahole >/dev/null && grep -qx CONFIG_DEBUG_INFO_BTF=y "$kdir/.conf
 	vmlinux=$cache/vmlinux-$(cksum <"$vmlinuz" | cut -d ' ' -f 1)
 	[ -s "$vmlinux" ] || python3 tests/vm/vmlinux.py "$vmlinuz" "$vmlinux" ||
 		die "can't unpack $vmlinuz"
-	pahole -J --btf_base "$vmlinux" "$ko" || die "no BTF for $ko"
+	# pahole adds a section by a tool that it calls; LLVM's, unless told as Kbuild tells it.
+	LLVM_OBJCOPY=objcopy pahole -J --btf_base "$vmlinux" "$ko" || die "no BTF for $ko"
 fi
 echo "$ko"
