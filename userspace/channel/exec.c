@@ -29,8 +29,6 @@
 #include "base/log.h"
 #include "channel/internal.h"
 
-extern char **environ;
-
 /* A command that has closed its end is given this time to exit with a status. */
 #define STATUS_MS 300u
 /* After our end is closed; after SIGTERM. */

@@ -103,7 +103,7 @@ void drover_socket_abort(int fd)
 	static const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
 	/* TCP: a reset, and all that was queued is dropped at once */
-	connect(fd, &none, sizeof(none));
+	(void)connect(fd, &none, sizeof(none));
 }
 
 static const struct channel_ops socket_ops = {

@@ -27,7 +27,7 @@ void drover_rounds_add(struct drover_rounds *h, const struct drover_round *r)
 	if (h->n == DROVER_ROUNDS_MAX) {
 		h->n /= 2;
 		for (i = 0; i < h->n; i++) {
-			struct drover_round both = h->round[2 * i];
+			struct drover_round both = h->round[(size_t)2 * i];
 
 			merge(&both, &h->round[2 * i + 1]);
 			h->round[i] = both;

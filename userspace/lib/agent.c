@@ -20,6 +20,7 @@
 #include "lib/internal.h"
 #include "ram/ramfile.h"
 
+/* NOLINTNEXTLINE(misc-redundant-expression): equal is what they must be. */
 _Static_assert(DROVER_AGENT_RAM_SHARED_DEST == DROVER_RAM_SHARED_DEST, "RAM flags");
 
 /* Hand an internal error to the caller's text, which may be NULL. */

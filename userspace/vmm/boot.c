@@ -92,7 +92,7 @@ static void fill_tables(uint8_t *ram, uint64_t end)
 
 static void fill_params(struct vm *vm, unsigned int vcpu)
 {
-	struct payload_params *p = (void *)(vm->slot[0].host + GPA_PARAMS + vcpu * 4096);
+	struct payload_params *p = (void *)(vm->slot[0].host + GPA_PARAMS + (size_t)vcpu * 4096);
 	unsigned int i;
 
 	vm_share(vm, vcpu, &p->first, &p->count);
@@ -157,7 +157,7 @@ int guest_boot(struct vm *vm, struct vcpu *v, struct drover_text *why)
 	struct kvm_regs r = {
 		.rip = GPA_PAYLOAD, .rflags = 0x3002,
 		.r12 = vm->dev.seed * MIX_1 + v->index + 1,
-		.r13 = GPA_PARAMS + v->index * 4096, .r15 = guest_digest(vm, v->index),
+		.r13 = GPA_PARAMS + (uint64_t)v->index * 4096, .r15 = guest_digest(vm, v->index),
 	};
 
 	if (ioctl(v->fd, KVM_GET_SREGS, &s) < 0)

@@ -55,7 +55,7 @@ void guest_fill(struct vm *vm);
 int guest_boot(struct vm *vm, struct vcpu *v, struct drover_text *why);
 
 /* check.c */
-void *check_thread(void *vm);
+void *check_thread(void *arg);
 void check_begin(struct vm *vm);
 void check_fail(struct vm *vm, const char *block, uint64_t page, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -64,7 +64,7 @@ void check_json(struct vm *vm, char *json, size_t size);
 uint64_t check_hash(const uint8_t *page);
 
 /* writers.c */
-void *device_thread(void *vm);
+void *device_thread(void *arg);
 void balloon(struct vm *vm, uint32_t page);
 int foreign_write(struct vm *vm, struct drover_text *why);
 

@@ -125,7 +125,7 @@ static int ram_new(struct vm *vm, struct drover_text *why)
 	int r = 0;
 
 	vm->slot[0].len = vm->opts.mem;
-	vm->slot[1].len = DEVICE_PAGES * 4096;
+	vm->slot[1].len = DEVICE_PAGES * 4096ull;
 	if (vm->opts.region)
 		r = region_new(vm, vm->slot[0].len + vm->slot[1].len, &region, why);
 	if (r >= 0)
@@ -194,7 +194,7 @@ static int vcpu_new(struct vm *vm, struct vcpu *v, unsigned int index, struct dr
 /* The MSRs that this host lets be read and written back: those travel. */
 static int probe_msrs(struct vm *vm, struct drover_text *why)
 {
-	_cleanup_free_ struct kvm_msr_list *list = calloc(1, sizeof(*list) + MSRS_MAX * 4);
+	_cleanup_free_ struct kvm_msr_list *list = calloc(1, sizeof(*list) + MSRS_MAX * sizeof(list->indices[0]));
 	union {
 		struct kvm_msrs m;
 		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];

@@ -73,10 +73,10 @@ void balloon(struct vm *vm, uint32_t page)
 		return;
 	}
 	if (missing) {
-		memset(s->host + at, 0, BALLOON_PAGES * 4096);
+		memset(s->host + at, 0, BALLOON_PAGES * 4096ull);
 		return;
 	}
-	r = drover_ramfile_punch(s->fd, s->off + at, BALLOON_PAGES * 4096, s->host + at);
+	r = drover_ramfile_punch(s->fd, s->off + at, BALLOON_PAGES * 4096ull, s->host + at);
 	if (r < 0)
 		check_fail(vm, "ram0", page, "balloon: punch: %s", strerror(-r));
 }

@@ -59,7 +59,7 @@ void sim_page_fill(uint8_t *at, uint64_t seed, uint64_t page, uint64_t version)
 		stream_next(&x);
 		if (i == 0)
 			x[0] = head;
-		memcpy(at + i * 8, &x, sizeof(x));
+		memcpy(at + (size_t)i * 8, &x, sizeof(x));
 	}
 }
 

@@ -270,7 +270,7 @@ static struct drover_sim *sim_new(const struct sim_args *a)
 	s->traits.knows_serving = true;
 	for (i = 0; i < 2; i++) {
 		id = sim_page_mix(a->seed, i + 1);
-		memcpy(s->traits.uuid + 8 * i, &id, 8);
+		memcpy(s->traits.uuid + (size_t)8 * i, &id, 8);
 	}
 	/* RFC 4122: version 4, variant 1 */
 	s->traits.uuid[6] = (s->traits.uuid[6] & 0x0f) | 0x40;
