@@ -20,7 +20,7 @@ up() { # up sim|agent: a pair of daemons, and of guests in processes of their ow
 	daemon a "$a" && pa=$daemon && daemon b "$b" && pb=$daemon
 	ctl b incoming "unix:$dir/wire" >/dev/null
 	# The file of guest RAM, as anybody with the rights finds it.
-	for ram in /proc/$pa/fd/*; do
+	for ram in "/proc/$pa/fd"/*; do
 		case $(readlink "$ram") in
 		/memfd:drover-sim* | /memfd:migrate-guest*) break ;;
 		esac
@@ -38,7 +38,7 @@ begin() { # begin TRACKER VERIFY: until the operator has the word
 foreign_begin() { migrate-writer "$ram" run >"$dir/wrote" & w=$!; sleep 0.3; }
 foreign_end() {
 	sleep 0.5
-	kill $w && wait $w
+	kill "$w" && wait "$w"
 	ok $? "a foreign process wrote $(cat "$dir/wrote") pages until then"
 }
 
@@ -89,13 +89,13 @@ late() { # late PAGE: the destination sleeps, so that the last round does while 
 	up sim
 	begin kmod full
 	migrate-writer "$ram" fill 4096
-	kill -STOP $pb
+	kill -STOP "$pb"
 	ctl a continue >/dev/null
 	until_true 10 in_state device
 	ok $? "the last round is under way"
 	sleep 1
 	migrate-writer "$ram" once "$1"
-	kill -CONT $pb
+	kill -CONT "$pb"
 	until_true 60 in_state completed failed
 	[ "$(state)" = completed ] && [ "$(field a digest)" = equal ]
 	ok $? "completed, equal: $(state) $(field a error-desc)"

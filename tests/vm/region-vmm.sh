@@ -35,8 +35,8 @@ moves() { # moves TRACKER EXPECTED
 	ok $? "two VMMs with regions start"
 	[ -c /dev/drover-vmm-a ]
 	ok $? "the source's is /dev/drover-vmm-a"
-	[ "$(region_bytes $va)" -ge $((10 << 20)) ] && [ "$(region_bytes $vb)" -ge $((10 << 20)) ]
-	ok $? "all RAM is of the regions: $(region_bytes $va), $(region_bytes $vb) bytes mapped"
+	[ "$(region_bytes "$va")" -ge $((10 << 20)) ] && [ "$(region_bytes "$vb")" -ge $((10 << 20)) ]
+	ok $? "all RAM is of the regions: $(region_bytes "$va"), $(region_bytes "$vb") bytes mapped"
 	until_true 20 test -s "$dir/a.beats"
 	ok $? "the guest runs"
 	daemon a "agent:$dir/a.agent" && daemon b "agent:$dir/b.agent"

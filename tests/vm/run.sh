@@ -10,7 +10,7 @@
 # VM_MEMORY (MiB, 1024), VM_KEEP=1 shows the guest's console, VM_APPEND more for the kernel's
 # command line, VM_QEMU more options of QEMU (-d int -D FILE).
 . "$(dirname "$0")/lib.sh"
-sets= control=
+sets='' control=
 while getopts s:c o; do
 	case $o in
 	s) sets="$sets $OPTARG" ;;
