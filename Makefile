@@ -36,12 +36,13 @@ help: ## this list
 	@sed -n 's/^\([a-z_][a-z_.-]*\): ## /  \1	/p' Makefile | expand -t 26
 
 include userspace/userspace.mk Documentation/docs.mk
-include tests/vm/vm.mk tests/tests.mk tests/bench/bench.mk tests/fuzz/fuzz.mk
+include tests/vm/vm.mk tests/lint/lint.mk tests/tests.mk tests/bench/bench.mk tests/fuzz/fuzz.mk
 
 # ---- what a fresh Debian 12 lacks -------------------------------------------
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh \
 	python3-openssl python3-bitarray python3-simplejson systemtap-sdt-dev
+DEPS_LINT := git clang-tidy shellcheck
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3
@@ -54,10 +55,12 @@ missing = $(filter-out $(shell dpkg-query -W -f='$${db:Status-Status} $${Package
 	sed -n 's/^installed //p'),$(1))
 install_missing = $(if $(strip $(1)),apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install $(1) >/dev/null,:)
-.PHONY: deps deps-san deps-web deps-bench deps-vm deps-vm-debug deps-fresh
+.PHONY: deps deps-lint deps-san deps-web deps-bench deps-vm deps-vm-debug deps-fresh
 deps: ## install the Debian packages that are missing (root)
 	$(Q)$(call install_missing,$(call missing,$(DEPS)))
 	$(Q)sh tests/qmp/ganeti.sh
+deps-lint: deps ## and those that lint the sources
+	$(Q)$(call install_missing,$(call missing,$(DEPS_LINT)))
 deps-san: deps ## and those for sanitizers and fuzzing
 	$(Q)$(call install_missing,$(call missing,$(DEPS_SAN)))
 deps-web: deps ## and a browser for the report's page
@@ -80,11 +83,11 @@ demo: deps
 	$(Q)B=$(B) python3 tests/demo/demo.py
 
 # What tests are told; N and SEED are for the soaks.
-TEST_ENV = B=$(B) CC="$(CC)" N=$(N) SEED=$(SEED)
+TEST_ENV = B=$(B) CC="$(CC)" MAKE="$(MAKE)" N=$(N) SEED=$(SEED)
 .PHONY: check check-run check-unit check-lint check-web
 ifeq ($(T),)
 check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak, the module in a guest
-check: deps-vm
+check: deps-lint deps-vm
 	$(Q)$(MAKE) check-run
 	$(Q)$(MAKE) check-vm
 else
@@ -96,9 +99,13 @@ check-run: all unit doc-gens
 check-unit: ## unit tests only
 check-unit: $(UNIT_TESTS)
 	$(Q)prove -e '' $(UNIT_TESTS)
-check-lint: ## layers, globals, headers, licences, generated pages
+check-lint: ## layers, globals, headers, licences, generated pages, tidy
 check-lint: all doc-gens
 	$(Q)$(TEST_ENV) prove -e '' $(wildcard tests/lint/*.t)
+.PHONY: tidy
+tidy: ## clang-tidy, shellcheck, blanks; a file that was clean is not read again
+tidy: deps-lint
+	$(Q)$(TEST_ENV) prove -v -e '' tests/lint/tidy.t
 check-web: ## the report's page in headless Chromium
 check-web: deps-web
 	$(Q)$(MAKE) programs

@@ -67,7 +67,7 @@ PICKED_PROVE := $(strip $(PICKED_SCRIPTS) $(call picked,unit,$(B)/tests/unit/%) 
 	$(call picked,soak,tests/soak/%.py))
 PICKED_VM := $(call picked,vm,%)
 # Packages of a test's kind, and what is built for it. A lint test says itself what that is.
-PICKED_DEPS := deps $(if $(PICKED_VM),deps-vm) $(if $(call picked,web,x),deps-web)
+PICKED_DEPS := deps $(if $(call picked,lint,x),deps-lint) $(if $(PICKED_VM),deps-vm) $(if $(call picked,web,x),deps-web)
 PICKED_BUILD := $(call picked,unit,$(B)/tests/unit/%) \
 	$(if $(filter qmp/% e2e/% soak/% web/%,$(PICKED)),programs) \
 	$(if $(PICKED_SCRIPTS),$(if $(shell grep -l '"peer", "droverd' $(PICKED_SCRIPTS)),peers)) \

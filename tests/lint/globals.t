@@ -5,8 +5,7 @@
 
 globals() {
 	for layer in $(library_layers); do
-		for o in $(find "$B/obj/$layer" -name "*.o"); do
-			[ -e "$o" ] || continue
+		find "$B/obj/$layer" -name '*.o' | while read -r o; do
 			size -A "$o" | awk -v o="$o" '($1 ~ /^\.(data|bss|tdata|tbss)/) &&
 				$1 !~ /^\.data\.rel\.ro/ && $2 > 0 { print o ": " $1 " " $2 " bytes" }'
 		done
@@ -15,8 +14,7 @@ globals() {
 
 exits() {
 	for layer in $(library_layers); do
-		for o in $(find "$B/obj/$layer" -name "*.o"); do
-			[ -e "$o" ] || continue
+		find "$B/obj/$layer" -name '*.o' | while read -r o; do
 			nm -u "$o" | awk -v o="$o" '$2 ~ /^(exit|_exit|abort|syslog|perror)$/ { print o ": " $2 }'
 		done
 	done | grep -v '/channel/exec' || :

@@ -6,7 +6,7 @@
 
 # file layer/room included-layer/room
 includes() {
-	git ls-files 'userspace/*.[ch]' 'userspace/*.def' | while read -r f; do
+	sources 'userspace/*.[ch]' 'userspace/*.def' | while read -r f; do
 		[ -f "$f" ] && sed -n 's,^#include "\([a-z/0-9-]*\)/[a-z0-9-]*[.][hd][ef]*".*,\1,p' "$f" |
 			sed "s|^|$f |"
 	done

@@ -23,3 +23,20 @@ finish() {
 library_layers() {
 	grep -v '^#' userspace/layers | sed '$d'
 }
+
+# The project's files, as git lists them; all but what is built in a tree without git.
+# sources [PATTERN...]: those that match one, as git ls-files takes it
+sources() {
+	if git rev-parse -q --git-dir >/dev/null 2>&1; then
+		git ls-files -- "$@"
+		return
+	fi
+	find . -type d \( -name 'build*' -o -name .git -o -name __pycache__ \) -prune -o -type f -print | sed 's|^\./||' |
+		sort | while read -r f; do
+			[ $# -gt 0 ] || echo "$f"
+			for p; do
+				# shellcheck disable=SC2254
+				case $f in $p) echo "$f"; break ;; esac
+			done
+		done
+}
