@@ -33,7 +33,7 @@ all: programs libs
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z_][a-z_.-]*\): ## /  \1	/p' Makefile | expand -t 26
+	@sed -n 's/^\([a-z_][a-z_.-]*\):[^#=]*## /  \1	/p' Makefile | expand -t 26
 
 include userspace/userspace.mk Documentation/docs.mk
 include tests/vm/vm.mk tests/lint/lint.mk tests/tests.mk tests/bench/bench.mk tests/fuzz/fuzz.mk
@@ -102,6 +102,7 @@ check-unit: $(UNIT_TESTS)
 check-lint: ## layers, globals, headers, licences, generated pages, tidy
 check-lint: all doc-gens
 	$(Q)$(TEST_ENV) prove -e '' $(wildcard tests/lint/*.t)
+compile_commands.json: ## how each file is compiled, for clangd and other tools
 .PHONY: tidy
 tidy: ## clang-tidy, shellcheck, blanks; a file that was clean is not read again
 tidy: deps-lint

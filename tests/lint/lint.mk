@@ -24,3 +24,16 @@ $(B)/tidy/scripts.ok: .shellcheckrc $(TIDY_SH)
 .PHONY: tidy-c tidy-scripts
 tidy-c: $(TIDY_C)
 tidy-scripts: $(B)/tidy/scripts.ok
+
+# ---- how each file is compiled, for editors and tools -----------------------
+# entries SOURCES,CFLAGS: a JSON object and a comma for each
+entries = for f in $(1); do \
+	printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(2)) -c '"$$f" | sed \
+		's|[\\"]|\\&|g; s|.*|  {"directory": "$(CURDIR)", "file": "'"$$f"'", "command": "&"},|'; done;
+compile_commands.json: FORCE
+	$(call say,JSON,$@)
+	@{ echo '['; \
+		{ $(foreach l,$(ALL_LAYERS),$(call entries,$(call srcs,$(l)),$(CFLAGS_$(l)))) \
+		$(call entries,$(wildcard tests/unit/*.c),-Itests/unit) \
+		$(call entries,$(wildcard tests/vm/*.c tests/docs/*.c tests/bench/*.c tests/fuzz/*.c tests/lib/*.c)) \
+		} | sed '$$ s/,$$//'; echo ']'; } >$@
