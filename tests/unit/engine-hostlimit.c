@@ -117,7 +117,7 @@ static void test_file(const char *path)
 static void test_bad_file(const char *path)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_hostlimit *h;
+	struct drover_hostlimit *h = NULL;
 	uint64_t rate;
 	char junk[8192];
 	int fd;

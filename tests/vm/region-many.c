@@ -69,10 +69,11 @@ static void thousand(void)
 	struct drover_region r;
 
 	for (i = 0; i < 1000; i++) {
-		char name[32];
+		char name[32] = "";
 		uint8_t *p;
 
-		snprintf(name, sizeof(name), i % 3 ? "" : "many%u", i % 7);
+		if (i % 3 == 0)
+			snprintf(name, sizeof(name), "many%u", i % 7);
 		if (i % 10 == 9) {
 			killed(i / 10, name);
 			continue;
