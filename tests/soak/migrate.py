@@ -34,6 +34,17 @@ def usage(daemon):
             "threads": len(os.listdir(proc + "/task")), "rss": rss}
 
 
+def settled(daemon):
+    """usage, once it has stayed the same for half a second: a migration's threads, and what
+    they hold open, end a moment after it is completed."""
+    seen, end = [], time.monotonic() + 5
+    while time.monotonic() < end and (len(seen) < 10 or len(set(seen[-10:])) > 1):
+        use = usage(daemon)
+        seen.append((use["descriptors"], use["threads"]))
+        time.sleep(0.05)
+    return usage(daemon)
+
+
 def config(rng):
     c = {"verify": rng.choice(["none", "digest", "full"])}
     if rng.random() < 0.6:
@@ -76,7 +87,7 @@ def main():
             ends = migrate(there, back, config=c)
             good(tap, f"warm-up: {c}", there, back, ends, c["verify"])
             there, back = back, there
-        before = {d: usage(d) for d in (there, back)}
+        before = {d: settled(d) for d in (there, back)}
         # An even number, so that each daemon ends in the role it was measured in.
         for i in range(n + n % 2):
             c = config(rng)
