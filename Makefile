@@ -94,7 +94,7 @@ else
 check: $(PICKED_DEPS)
 	$(Q)$(MAKE) check-picked
 endif
-check-run: all unit doc-gens
+check-run: all unit doc-gens fuzz-objects $(B)/bench/touch pages
 	$(Q)$(TEST_ENV) N=10 prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) $(SOAKS)
 check-unit: ## unit tests only
 check-unit: $(UNIT_TESTS)

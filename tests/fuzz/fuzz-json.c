@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "config/config.h"
+#include "qmp/framing.h"
 
 #define MESSAGE_MAX 4096u
 
