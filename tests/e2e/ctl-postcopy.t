@@ -75,7 +75,10 @@ def new_source(world):
     uri = "unix:" + world.file("m")
     works(b, "incoming", uri)
     works(a, "migrate", uri, "--postcopy-after", "0", "--set", "max-postcopy-bandwidth=2M")
+    # The source last: until it has heard of the commit it is in doubt, which is settled, not
+    # recovered from.
     b.until("postcopy-active", *DONE)
+    a.until("postcopy-active", *DONE)
     a.kill()
     a.restart()
     b.until("postcopy-paused", *DONE)
