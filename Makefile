@@ -153,7 +153,7 @@ bench-vm: deps-vm
 .PHONY: check-asan check-tsan check-san fuzz
 check-asan: ## unit, QMP and end to end under ASan and UBSan
 check-asan: deps-san
-	$(Q)$(MAKE) B=build-asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+	$(Q)$(MAKE) B=build-asan CFLAGS="-O1 -g -fno-omit-frame-pointer -DDROVER_LOCK_DEBUG" \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" check-san
 check-tsan: ## the same under TSan
 check-tsan: deps-san

@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "channel/internal.h"
 
@@ -55,7 +56,7 @@ int drover_channel_make(const struct channel_ops *ops, enum channel_kind kind, i
 	atomic_init(&ch->bell, o->cancel);
 	atomic_init(&ch->stall_ms, o->stall_ms);
 	atomic_init(&ch->stats.last_progress_ns, drover_now_ns());
-	pthread_mutex_init(&ch->tx_lock, NULL);
+	drover_lock_init(&ch->tx_lock);
 	*ret = TAKE_PTR(ch);
 	return 0;
 }

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 
+#include "base/lock.h"
 #include "base/log.h"
 #include "channel/internal.h"
 
@@ -56,6 +57,7 @@ void drover_zc_update(struct drover_channel *ch)
 {
 	struct drover_ring_zc zc;
 
+	drover_assert_held(&ch->tx_lock);
 	drover_ring_reap(ch->tx);
 	drover_ring_zc(ch->tx, &zc);
 	atomic_store_explicit(&ch->zc.seq, zc.seq, memory_order_release);
@@ -79,6 +81,7 @@ static bool long_enough(const struct iovec *iov, unsigned int n)
 bool drover_zc_wanted(struct drover_channel *ch, const struct iovec *iov, unsigned int n,
 		      unsigned int flags)
 {
+	drover_assert_held(&ch->tx_lock);
 	if (!(flags & DROVER_SEND_ZC) || ch->zc.verdict == ZC_OFF || !long_enough(iov, n))
 		return false;
 	if (!(ch->offers & DROVER_TRANSPORT_ZEROCOPY)) {
@@ -106,6 +109,7 @@ bool drover_zc_refused(struct drover_channel *ch, int r)
 	};
 	unsigned int i;
 
+	drover_assert_held(&ch->tx_lock);
 	for (i = 0; i < sizeof(why) / sizeof(why[0]); i++)
 		if (why[i].r == r) {
 			switch_off(ch, why[i].reason);

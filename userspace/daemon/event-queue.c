@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/lock.h"
 
 int event_queue_init(struct event_queue *q, struct drover_error *e)
 {
@@ -21,7 +22,7 @@ int event_queue_init(struct event_queue *q, struct drover_error *e)
 
 	if (fd < 0)
 		return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
-	pthread_mutex_init(&q->lock, NULL);
+	drover_lock_init(&q->lock);
 	q->fd = fd;
 	q->head = NULL;
 	q->tail = &q->head;

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/trace.h"
 #include "fault/fault.h"
 
@@ -95,7 +96,7 @@ struct drover_blocktime *drover_blocktime_new(void)
 	if (!bt)
 		return NULL;
 	for (i = 0; i < SHARDS; i++)
-		pthread_mutex_init(&bt->shard[i].lock, NULL);
+		drover_lock_init(&bt->shard[i].lock);
 	for (i = 0; i < THREADS; i++)
 		atomic_init(&bt->thread[i].page, NO_PAGE);
 	return bt;

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/lock.h"
 
 /* Longest sleep without a look at the rate. */
 #define SLICE_NS (25 * DROVER_NS_PER_MS)
@@ -123,7 +124,7 @@ int drover_limit_new(uint64_t rate, struct drover_limit **ret, struct drover_err
 	l->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->bell < 0)
 		return drover_err(e, -errno, "rate limit: eventfd: %s", drover_strerror(errno));
-	pthread_mutex_init(&l->lock, NULL);
+	drover_lock_init(&l->lock);
 	l->rate = rate;
 	atomic_init(&l->effective, rate);
 	if (rate)
@@ -142,12 +143,13 @@ struct drover_limit *drover_limit_free(struct drover_limit *l)
 	return NULL;
 }
 
-/* Under the lock: make the bucket follow @rate and @open. */
+/* The caller holds the lock. Make the bucket follow @rate and @open. */
 static void apply(struct drover_limit *l)
 {
 	uint64_t was = atomic_load_explicit(&l->effective, memory_order_relaxed);
 	uint64_t now = drover_now_ns(), rate = l->open ? 0 : l->rate;
 
+	drover_assert_held(&l->lock);
 	if (rate == was)
 		return;
 	if (rate && was) {
@@ -193,9 +195,10 @@ void drover_limit_shut(struct drover_limit *l)
 	apply(l);
 }
 
-/* Under the lock: ns until @place of @epoch has its turn; 0: now. */
+/* The caller holds the lock. ns until @place of @epoch has its turn; 0: now. */
 static uint64_t turn(struct drover_limit *l, uint64_t place, uint64_t epoch)
 {
+	drover_assert_held(&l->lock);
 	if (!atomic_load_explicit(&l->effective, memory_order_relaxed) || epoch != l->epoch)
 		return 0;
 	drover_bucket_refill(&l->bucket, drover_now_ns(), l->waiting > 0);

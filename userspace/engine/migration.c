@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/internal.h"
@@ -84,7 +85,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 
 	if (!m)
 		return drover_err(e, -ENOMEM, "migration: out of memory");
-	pthread_mutex_init(&m->lock, NULL);
+	drover_lock_init(&m->lock);
 	pthread_cond_init(&m->cond, NULL);
 	m->fd = -EBADF;
 	m->cancel.fd = -EBADF;

@@ -13,6 +13,7 @@
 #include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/lock.h"
 #include "channel/channel.h"
 
 int drover_link_new(struct drover_channel *ch, bool source, struct drover_link **ret,
@@ -25,7 +26,7 @@ int drover_link_new(struct drover_channel *ch, bool source, struct drover_link *
 	l->ch = ch;
 	l->source = source;
 	l->kind = DROVER_ON_M;
-	pthread_mutex_init(&l->tx_lock, NULL);
+	drover_lock_init(&l->tx_lock);
 	*ret = l;
 	return 0;
 }

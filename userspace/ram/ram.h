@@ -21,7 +21,7 @@
  * @fd: memfd or shmem file, borrowed from the guest; valid while the guest link is open
  * @fd_off: where the block begins in @fd; page aligned
  * @flags: DROVER_RAM_*
- * @host: droverd's own MAP_SHARED mapping of the block, or NULL before drover_ram_map()
+ * @host: droverd's own MAP_SHARED mapping of the block, never NULL once the guest link is open
  */
 struct drover_ram_block {
 	char name[DROVER_RAM_NAME_MAX + 1];
