@@ -134,10 +134,9 @@ static const struct policy_row rows[] = {
 	  .ack_pending = true), PARAMS(), CONTINUE, .why = "above" },
 	{ "possible, not asked for", SAMPLE(.can_postcopy = true), PARAMS(), CONTINUE,
 	  .why = "above" },
-	{ "from the start", SAMPLE(.can_postcopy = true, .round = 0, .expected_us = UINT64_MAX),
-	  PARAMS(.postcopy_from_start = true), POSTCOPY, .why = "from the start" },
-	{ "from the start, not possible", SAMPLE(), PARAMS(.postcopy_from_start = true), CONTINUE,
-	  .why = "above" },
+	{ "asked for in the first round, nothing known", SAMPLE(.can_postcopy = true, .round = 0,
+	  .expected_us = UINT64_MAX, .postcopy_requested = true), PARAMS(), POSTCOPY,
+	  .why = "asked for" },
 	/* auto-converge: 600 MB/s of 1 GB/s is above the trigger of 50 % */
 	{ "first high round", SAMPLE(.dirty_rate = 600 * MB, .can_throttle = true),
 	  PARAMS(.auto_converge = true), CONTINUE, .why = "above", .high = 1 },

@@ -81,31 +81,18 @@ static int resolve_fd(const struct droverd *d, struct request *rq, struct drover
 	return 0;
 }
 
-/* In the stored settings these may wait for their tls-creds; in one request they can't. */
-static int check_tls_given(const struct drover_config *c, struct drover_error *e)
-{
-	const char *name = *c->tls_hostname ? "tls-hostname" : *c->tls_authz ? "tls-authz" : NULL;
-
-	if (name && !*c->tls_creds)
-		return drover_err(e, -EINVAL, "Option '%s' needs 'tls-creds'", name);
-	return 0;
-}
-
 static int make_config(const struct droverd *d, struct json_object *given, struct request *rq,
 		       struct drover_error *e)
 {
-	int r = given ? drover_config_init(&rq->config) :
+	int r = given ? drover_config_from_request(given, &rq->config, &rq->present, e) :
 			drover_config_copy(&d->settings, &rq->config);
 
 	if (r < 0)
-		return drover_err(e, r, "config: %s", drover_strerror(r));
+		return given ? r : drover_err(e, r, "config: %s", drover_strerror(r));
 	rq->has_config = true;
-	if (!given) {
+	if (!given)
 		drover_config_differs(&rq->config, &rq->present);
-		return 0;
-	}
-	r = drover_config_set_json(&rq->config, given, &rq->present, e);
-	return r < 0 ? r : check_tls_given(&rq->config, e);
+	return 0;
 }
 
 static int parse_request(const struct qmp_call *call, bool incoming, struct request *rq,

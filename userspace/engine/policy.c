@@ -133,10 +133,8 @@ enum drover_action drover_policy_next(struct drover_policy_sample *s,
 	char a[32], b[32];
 
 	s->throttle_next = s->throttle_percent;
-	if (s->can_postcopy && !s->ack_pending &&
-	    (s->postcopy_requested || p->postcopy_from_start)) {
-		snprintf(why, size, "postcopy: %s",
-			 s->postcopy_requested ? "asked for" : "from the start");
+	if (s->can_postcopy && !s->ack_pending && s->postcopy_requested) {
+		snprintf(why, size, "postcopy: asked for");
 		return DROVER_ACTION_POSTCOPY;
 	}
 	if (!s->ack_pending && expected != DROVER_ESTIMATE_UNKNOWN && expected <= limit) {

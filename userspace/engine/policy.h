@@ -64,7 +64,6 @@ struct drover_policy_params {
 	uint64_t max_rounds;                    /* 0: no limit */
 	uint64_t total_timeout_s;               /* 0: none */
 	int on_no_converge;                     /* enum drover_opt_on_no_converge */
-	bool postcopy_from_start;
 	bool auto_converge;
 	unsigned int throttle_initial, throttle_increment, throttle_max; /* % */
 	bool throttle_tailslow;
