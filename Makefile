@@ -36,7 +36,8 @@ help: ## this list
 	@sed -n 's/^\([a-z_][a-z_.-]*\):[^#=]*## /  \1	/p' Makefile | expand -t 26
 
 include userspace/userspace.mk Documentation/docs.mk
-include tests/vm/vm.mk tests/lint/lint.mk tests/tests.mk tests/bench/bench.mk tests/fuzz/fuzz.mk
+include tests/vm/vm.mk tests/lint/lint.mk tests/model/model.mk tests/tests.mk tests/bench/bench.mk \
+	tests/fuzz/fuzz.mk
 
 # ---- what a fresh Debian 12 lacks -------------------------------------------
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
@@ -84,7 +85,7 @@ demo: deps
 
 # What tests are told; N and SEED are for the soaks.
 TEST_ENV = B=$(B) CC="$(CC)" MAKE="$(MAKE)" N=$(N) SEED=$(SEED)
-.PHONY: check check-run check-unit check-lint check-web
+.PHONY: check check-run check-unit check-lint check-model check-web model
 ifeq ($(T),)
 check: ## all tests: lint, unit, QMP, end to end, 10 rounds of each soak, the module in a guest
 check: deps-lint deps-vm
@@ -94,14 +95,21 @@ else
 check: $(PICKED_DEPS)
 	$(Q)$(MAKE) check-picked
 endif
-check-run: all unit doc-gens fuzz-objects $(B)/bench/touch pages
-	$(Q)$(TEST_ENV) N=10 prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) $(SOAKS)
+check-run: all unit $(MODEL) doc-gens fuzz-objects $(B)/bench/touch pages
+	$(Q)$(TEST_ENV) N=10 prove --timer -e '' $(SCRIPT_TESTS) $(UNIT_TESTS) $(MODEL) $(SOAKS)
 check-unit: ## unit tests only
 check-unit: $(UNIT_TESTS)
 	$(Q)prove -e '' $(UNIT_TESTS)
 check-lint: ## layers, globals, headers, licences, generated pages, tidy
 check-lint: all doc-gens
 	$(Q)$(TEST_ENV) prove -e '' $(wildcard tests/lint/*.t)
+check-model: ## the ownership machine explored: millions of states, each rule taken out
+check-model: $(MODEL)
+	$(Q)prove -v -e '' $(MODEL)
+model: FAULTS = 3
+model: ## the same, deeper: FAULTS=3 at once
+model: $(MODEL)
+	$(Q)$(MODEL) --faults $(FAULTS)
 compile_commands.json: ## how each file is compiled, for clangd and other tools
 .PHONY: tidy
 tidy: ## clang-tidy, shellcheck, blanks; a file that was clean is not read again
