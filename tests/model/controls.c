@@ -209,6 +209,20 @@ static void no_cont(struct owner_machine *m)
 	VMM(OWNED, CONT, 0).valid = 0;
 }
 
+/* A refusal that nobody expects: the daemon takes it that all is over. */
+static void no_follow(struct owner_machine *m)
+{
+	SRC(RELEASING, REFUSED, 0).next = SRC(GIVING, REFUSED, 0).next = OWNER_SRC_IDLE;
+	SRC(HANDING, REFUSED, 0).next = SRC(RETURNING, REFUSED, 1).next = OWNER_SRC_IDLE;
+	SRC(RELEASING, REFUSED, 0).actions = SRC(GIVING, REFUSED, 0).actions = D(DROP_PEER);
+	SRC(HANDING, REFUSED, 0).actions = SRC(RETURNING, REFUSED, 1).actions = D(DROP_PEER);
+}
+
+static void no_proof(struct owner_machine *m)
+{
+	VMM(INCOMING, LOAD, 0).effects |= E(PROVED);
+}
+
 static void loaded_of_any(struct owner_machine *m)
 {
 	strip(m, G(LOADED_HERE), 0);
@@ -224,7 +238,7 @@ const struct control controls[] = {
 	{ "final", "cont and stop act in the final pause", no_final, false },
 	{ "hangup", "a request past its deadline leaves the link open", no_hangup, false },
 	{ "hangup", "a closed link leaves final as it is", final_stays, false },
-	{ "drain", "a new link is greeted while the old one's request is pending", no_drain, false },
+	{ "drain", "a new link is greeted before the old one is drained", no_drain, false },
 	{ "ask", "in doubt is left by what the daemon remembers", no_ask, false },
 	{ "doubt1st", "COMMIT is sent before the record is in doubt", no_doubt1st, false },
 	{ "owned1st", "COMMIT_ACK is sent before the record is owned", no_owned1st, false },
@@ -248,6 +262,8 @@ const struct control controls[] = {
 	{ "shared", "a stranger that does not flag shared blocks is let in", no_flags, false },
 	{ "shared", "blocks that the VMM shares are emptied", empties_shared, false },
 	{ "cont", "cont is no command", no_cont, false },
+	{ "follow", "a refused request ends the session, and the link stays", no_follow, false },
+	{ "proved", "a copy is kept before its digests are compared", no_proof, false },
 	{ "loaded", "OWN takes what any session has loaded", loaded_of_any, true },
 	{ "atomic", "OWN does not start the guest", own_starts_nothing, true },
 };

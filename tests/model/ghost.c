@@ -58,7 +58,7 @@ static void ghost_forced(struct model *m, struct state *s, unsigned int x,
 			 enum owner_state was, unsigned int session)
 {
 	bool dest = was == OWNER_INCOMING || was == OWNER_FENCED;
-	bool excuse = s->host[x].image != IMG_CUR;
+	bool excuse = s->host[x].image == IMG_PAST || s->host[x].image == IMG_SERVE;
 	unsigned int y;
 
 	for (y = 0; y < m->sc->hosts; y++) {
@@ -105,6 +105,32 @@ static void ghost_started(struct model *m, struct state *s, unsigned int x)
 	for (i = 0; i < m->sc->sessions; i++)
 		if (source_of(m, i) == x)
 			s->session[i].stale = 1;
+}
+
+/* Is all told, and nothing under way that goes back to the time of two? */
+static bool all_told(const struct model *m, const struct state *s, unsigned int x)
+{
+	const struct owner_record *rec = rec_of(m, s, x);
+	unsigned int i = 0;
+
+	return !s->host[x].pend && !s->host[x].old && !owner_to_tell(rec, &i) &&
+	       !owner_kept_copy(rec);
+}
+
+/* The operator's word excuses two until they have met: then the promise holds again. */
+void ghost_peace(const struct model *m, struct state *s)
+{
+	unsigned int x;
+
+	if (!(s->ghost & G_EXCUSED) || s->ghost & G_LOST || !is_goal(m, s))
+		return;
+	for (x = 0; x < m->sc->hosts; x++)
+		if (host_is(s, x, H_VMM) && !all_told(m, s, x))
+			return;
+	s->ghost &= (uint8_t)~G_EXCUSED;
+	for (x = 0; x < m->sc->hosts; x++)
+		if (s->host[x].image == IMG_CUR && rec_of(m, s, x)->state != OWNER_OWNED)
+			s->host[x].image = IMG_PAST;
 }
 
 void ghost_step(struct model *m, struct state *s, unsigned int x, struct request q,

@@ -54,8 +54,6 @@ static void request_fails(struct gen *g, unsigned int x)
 	n = *g->s;
 	n.faults--;
 	n.host[x].pend = 0;
-	if (q.event == OWNER_EV_LOAD)
-		vmm_event(g->m, &n, x, request_of(OWNER_EV_UNLOAD, q.session), NULL);
 	tell_role(g, &n, x, q, OWNER_SRC_EV_REFUSED, OWNER_DST_EV_REFUSED);
 	emit(g, &n, MOVE_CHANCE, "%s: its VMM fails at %s", x, owner_event_name(q.event));
 }

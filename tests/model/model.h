@@ -156,6 +156,8 @@ void breaks(struct model *m, enum invariant inv, const char *why);
 void ghost_step(struct model *m, struct state *s, unsigned int x, struct request q,
 		enum owner_state was, unsigned int actions);
 
+void ghost_peace(const struct model *m, struct state *s);
+
 /* moves.c */
 struct move {
 	enum move_class class;

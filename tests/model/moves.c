@@ -14,6 +14,7 @@ void emit(struct gen *g, struct state *n, enum move_class class, const char *wha
 	struct move mv = { class, what, x, detail };
 	struct model *m = g->m;
 
+	ghost_peace(m, n);
 	if (memcmp(n, g->s, sizeof(*n)) || m->broken)
 		g->fn(g->opaque, n, &mv, m->broken, m->why);
 	m->broken = INV_NONE;

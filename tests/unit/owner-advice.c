@@ -22,6 +22,7 @@ static enum owner_sign sign(enum owner_state st, enum owner_by by, enum owner_ki
 	r.missing = missing;
 	r.token.byte[0] = 1;
 	r.loaded.byte[0] = loaded;
+	r.proved = loaded;
 	return owner_sign_of(&r);
 }
 

@@ -74,7 +74,7 @@ static const struct {
 	{ OWNER_EV_DISCARD, { "-", "-", "-", "-", "incoming", "=", "incoming" } },
 	{ OWNER_EV_INCOMING, { "-", "-", "-", "-", "-", "=", "incoming" } },
 	{ OWNER_EV_LOAD, { "-", "-", "-", "-", "-", "=", "-" } },
-	{ OWNER_EV_UNLOAD, { "-", "-", "-", "-", "-", "=", "-" } },
+	{ OWNER_EV_PROVED, { "-", "-", "-", "-", "-", "-", "-" } },
 	{ OWNER_EV_LEDGER, { "-", "-", "-", "-", "-", "=", "-" } },
 	{ OWNER_EV_COMPLETE, { "=", "-", "-", "-", "-", "-", "-" } },
 	{ OWNER_EV_OWN, { "-", "-", "-", "-", "-", "-", "-" } },
@@ -127,7 +127,7 @@ static void test_other_session(void)
 		{ OWNER_IN_DOUBT, OWNER_EV_RELEASE }, { OWNER_IN_DOUBT, OWNER_EV_TAKE },
 		{ OWNER_SERVING, OWNER_EV_RELEASE }, { OWNER_RELEASED, OWNER_EV_RELEASE },
 		{ OWNER_INCOMING, OWNER_EV_LOAD }, { OWNER_INCOMING, OWNER_EV_FENCE },
-		{ OWNER_INCOMING, OWNER_EV_UNLOAD }, { OWNER_INCOMING, OWNER_EV_LEDGER },
+		{ OWNER_INCOMING, OWNER_EV_PROVED }, { OWNER_INCOMING, OWNER_EV_LEDGER },
 		{ OWNER_FENCED, OWNER_EV_FENCE },
 	};
 	struct owner_args a = args_of(2), none = { .kind = OWNER_KIND_PRECOPY };
@@ -185,6 +185,10 @@ static void test_own(void)
 	tap_ok(try(&r, OWNER_EV_OWN, &a, NULL) == -EPERM, "OWN before LOAD is refused");
 	tap_ok(!try(&r, OWNER_EV_LOAD, &a, &act) && act == OWNER_ACT_LOAD, "LOAD loads");
 	tap_ok(!try(&r, OWNER_EV_LOAD, &a, &act) && !act, "LOAD again loads nothing");
+	tap_ok(try(&r, OWNER_EV_OWN, &a, NULL) == -EPERM,
+	       "OWN before the digests are compared, too");
+	tap_ok(!try(&r, OWNER_EV_PROVED, &a, &act) && !act && r.proved,
+	       "PROVED says that they are");
 	a.until = NOW - 1;
 	tap_ok(try(&r, OWNER_EV_OWN, &a, NULL) == -ETIME && r.state == OWNER_INCOMING,
 	       "OWN after COMMIT has expired is refused");
@@ -201,10 +205,12 @@ static void test_own(void)
 	a.will = false;
 	r = plain(OWNER_INCOMING);
 	r.loaded = a.token;
+	r.proved = true;
 	tap_ok(!try(&r, OWNER_EV_OWN, &a, &act) && !act && !r.running && !r.will,
 	       "a guest that its user has stopped arrives stopped");
 	r = plain(OWNER_INCOMING);
 	r.loaded = token(2);
+	r.proved = true;
 	tap_ok(try(&r, OWNER_EV_OWN, &a, NULL) == -EPERM,
 	       "what another session loaded does not count");
 }
@@ -233,6 +239,8 @@ static void test_force(void)
 	r = plain(OWNER_INCOMING);
 	tap_ok(try(&r, OWNER_EV_TAKE, &a, NULL) == -EPERM, "without a copy nothing can be owned");
 	r.loaded = a.token;
+	tap_ok(try(&r, OWNER_EV_TAKE, &a, NULL) == -EPERM, "nor a copy that was not proved");
+	r.proved = true;
 	r.will = true;
 	tap_ok(!try(&r, OWNER_EV_TAKE, &a, &act) && !act && !r.will && !r.running &&
 	       owner_outcome(&r, &a.token) == OWNER_OUTCOME_COMMITTED,
@@ -240,6 +248,7 @@ static void test_force(void)
 	tap_ok(!try(&r, OWNER_EV_CONT, NULL, &act) && act == OWNER_ACT_START, "until cont");
 	r = plain(OWNER_FENCED);
 	r.loaded = a.token;
+	r.proved = true;
 	tap_ok(!try(&r, OWNER_EV_TAKE, &a, NULL) && r.state == OWNER_OWNED,
 	       "fenced is not taken back: its copy can be owned, too");
 }
@@ -284,7 +293,9 @@ static void test_kept(void)
 
 	tap_ok(!owner_kept_copy(&r), "nothing is kept where nothing is loaded");
 	r.loaded = r.token;
-	tap_ok(owner_kept_copy(&r), "a loaded copy is kept");
+	tap_ok(!owner_kept_copy(&r), "nor where the digests were not compared");
+	r.proved = true;
+	tap_ok(owner_kept_copy(&r), "a copy that is loaded and proved is kept");
 	tap_ok(try(&r, OWNER_EV_PREPARE, NULL, NULL) == -EPERM &&
 	       try(&r, OWNER_EV_INCOMING, &a, NULL) == -EPERM, "it is not emptied, by nobody");
 	r.missing = true;
@@ -306,10 +317,9 @@ static void test_kept(void)
 	tap_ok(!try(&r, OWNER_EV_INCOMING, &a, &act) && act == OWNER_ACT_EMPTY &&
 	       owner_token_equal(&r.token, &a.token) && !strcmp(r.peer, "there"), "another does");
 	tap_ok(!try(&r, OWNER_EV_INCOMING, &a, &act) && !act, "twice is once");
-	r.loaded = a.token;
-	tap_ok(!try(&r, OWNER_EV_UNLOAD, &a, NULL) && !owner_kept_copy(&r),
-	       "a copy whose digests differ is not kept");
-	r.loaded = a.token;
+	tap_ok(!try(&r, OWNER_EV_LOAD, &a, NULL) && !r.proved && !owner_kept_copy(&r),
+	       "what another session has proved is nothing to this one");
+	r.proved = true;
 	tap_ok(!try(&r, OWNER_EV_DISCARD, NULL, &act) && act == OWNER_ACT_EMPTY &&
 	       owner_outcome(&r, &a.token) == OWNER_OUTCOME_FENCED, "by --discard it is given up");
 }
@@ -321,8 +331,8 @@ static void test_missing(void)
 
 	a.kind = OWNER_KIND_POSTCOPY;
 	tap_ok(!try(&r, OWNER_EV_LEDGER, &a, NULL) && r.missing &&
-		       !try(&r, OWNER_EV_LOAD, &a, NULL) && !try(&r, OWNER_EV_OWN, &a, NULL) &&
-		       r.running && r.missing,
+		       !try(&r, OWNER_EV_LOAD, &a, NULL) && !try(&r, OWNER_EV_PROVED, &a, NULL) &&
+		       !try(&r, OWNER_EV_OWN, &a, NULL) && r.running && r.missing,
 	       "in postcopy it runs while memory is missing");
 	tap_ok(try(&r, OWNER_EV_PAUSE, &a, NULL) == -EPERM &&
 	       try(&r, OWNER_EV_CONFIRMED, &a, NULL) == -EPERM,
@@ -441,6 +451,7 @@ static void test_refusals(void)
 	drover_err_clear(&e);
 	r = plain(OWNER_INCOMING);
 	r.loaded = r.token;
+	r.proved = true;
 	owner_step(&r, OWNER_EV_PREPARE, NULL, NOW, &next, &act, NULL, &e);
 	tap_ok(strstr(e.msg, "--discard") && strstr(e.msg, "copy is kept"), "and why: %s", e.msg);
 	r.state = OWNER_STATE_COUNT;
@@ -452,10 +463,10 @@ static void test_refusals(void)
 
 static void test_equal(void)
 {
-	struct owner_record a = plain(OWNER_RELEASED), b[13];
+	struct owner_record a = plain(OWNER_RELEASED), b[14];
 	unsigned int i, n = 0;
 
-	for (i = 0; i < 13; i++)
+	for (i = 0; i < 14; i++)
 		b[i] = a;
 	b[0].state = OWNER_OWNED;
 	b[1].kind = OWNER_KIND_ONE_WAY;
@@ -470,9 +481,10 @@ static void test_equal(void)
 	b[10].peer[0] = 'x';
 	b[11].history[7].outcome = OWNER_OUTCOME_MINE;
 	b[12].history[3].peer[0] = 'x';
-	for (i = 0; i < 13; i++)
+	b[13].proved = true;
+	for (i = 0; i < 14; i++)
 		n += !owner_record_equal(&a, &b[i]);
-	tap_ok(n == 13, "each member counts for equality");
+	tap_ok(n == 14, "each member counts for equality");
 	tap_ok(owner_record_equal(&a, &a), "and nothing else");
 }
 

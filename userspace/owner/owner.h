@@ -65,10 +65,10 @@ struct owner_args {
  * @actions: out: OWNER_ACT_* bits; see owner.def for their order
  * @reply: out: what MINE is answered with, else OWNER_REPLY_NONE; may be NULL
  *
- * The caller does STOP and LOAD, then stores @next, then does the rest. A STOP that fails
- * is an error of the request, and @next is not stored; the same holds for LOAD, after
- * which the record is stepped by UNLOAD. After OWN it asks owner_in_time() before it
- * starts anything. A START that fails is stepped by HALTED, and the request succeeds.
+ * The caller does STOP and LOAD, then stores @next, then does the rest. A STOP
+ * or a LOAD that fails is an error of the request, and @next is not stored. After OWN it
+ * asks owner_in_time() before it starts anything. A START that fails is stepped by HALTED,
+ * and the request succeeds.
  *
  * Return: 0; a negative errno when the table refuses, and nothing changes: the text names
  * the state and what leads on.

@@ -44,6 +44,7 @@ bool owner_record_equal(const struct owner_record *a, const struct owner_record 
 			return false;
 	return a->state == b->state && a->kind == b->kind && a->by == b->by &&
 	       a->will == b->will && a->running == b->running && a->missing == b->missing &&
+	       a->proved == b->proved &&
 	       owner_token_equal(&a->token, &b->token) &&
 	       owner_token_equal(&a->loaded, &b->loaded) &&
 	       a->since == b->since && a->until == b->until &&
@@ -64,7 +65,7 @@ enum owner_outcome owner_outcome(const struct owner_record *rec, const struct ow
 bool owner_kept_copy(const struct owner_record *rec)
 {
 	return (rec->state == OWNER_INCOMING || rec->state == OWNER_FENCED) &&
-	       owner_token_set(&rec->loaded) && !rec->missing &&
+	       owner_token_set(&rec->loaded) && rec->proved && !rec->missing &&
 	       owner_outcome(rec, &rec->loaded) != OWNER_OUTCOME_TAKEN_BACK;
 }
 

@@ -69,6 +69,7 @@ struct owner_entry {
  * @will: the user wants it to run. Only stop, cont and OWN change it; drover's pauses do not
  * @running: what the vCPUs do
  * @missing: memory has not all arrived: the VMM keeps a ledger
+ * @proved: of @loaded: the digests are equal
  * @token: the session that the state is about; zeros: none. An owned record has one only
  *	where the guest came by it
  * @peer: its address. source: the destination's; destination: where it listened
@@ -84,6 +85,7 @@ struct owner_record {
 	bool will;
 	bool running;
 	bool missing;
+	bool proved;
 	struct owner_token token;
 	struct owner_token loaded;
 	uint64_t since;

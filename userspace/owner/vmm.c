@@ -50,6 +50,11 @@ static bool is_not_loaded(const struct view *v)
 	return !is_loaded_here(v);
 }
 
+static bool is_proved(const struct view *v)
+{
+	return v->rec->proved;
+}
+
 static bool is_in_time(const struct view *v)
 {
 	return v->now <= v->args->until;
@@ -110,6 +115,7 @@ static bool (*const guards[OWNER_GUARD_COUNT])(const struct view *v) = {
 	[OWNER_GUARD_BIT_NOT_MISSING] = is_not_missing,
 	[OWNER_GUARD_BIT_LOADED_HERE] = is_loaded_here,
 	[OWNER_GUARD_BIT_NOT_LOADED] = is_not_loaded,
+	[OWNER_GUARD_BIT_PROVED] = is_proved,
 	[OWNER_GUARD_BIT_IN_TIME] = is_in_time,
 	[OWNER_GUARD_BIT_EXPIRED] = is_expired,
 	[OWNER_GUARD_BIT_BY_ANSWER] = is_by_answer,
@@ -238,6 +244,10 @@ static void apply_image(struct owner_record *rec, uint32_t fx, const struct owne
 		rec->loaded = a->token;
 	if (fx & OWNER_EFFECT_OF(UNLOADED))
 		memset(&rec->loaded, 0, sizeof(rec->loaded));
+	if (fx & (OWNER_EFFECT_OF(LOADED) | OWNER_EFFECT_OF(UNLOADED)))
+		rec->proved = false;
+	if (fx & OWNER_EFFECT_OF(PROVED))
+		rec->proved = true;
 	if (fx & OWNER_EFFECT_OF(MISSING))
 		rec->missing = true;
 	if (fx & OWNER_EFFECT_OF(WHOLE))
