@@ -17,6 +17,11 @@ fi
 PYTHONDONTWRITEBYTECODE=1 python3 "$(dirname "$0")/gen-differences.py" \
 	> "$d/generated/qmp-differences.rst"
 [ ! -x "$b/tests/docs/gen-agent" ] || "$b/tests/docs/gen-agent" > "$d/generated/agent.rst"
+if [ -x "$b/tests/docs/gen-owner" ]; then
+	for page in states matrix vmm source destination answers advice words; do
+		"$b/tests/docs/gen-owner" "$page" > "$d/generated/owner-$page.rst"
+	done
+fi
 if [ -x "$b/tests/docs/gen-ctl" ]; then
 	for table in verbs options goals; do
 		"$b/tests/docs/gen-ctl" "$table" > "$d/generated/ctl-$table.rst"
