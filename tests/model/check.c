@@ -105,10 +105,14 @@ bool is_goal(const struct model *m, const struct state *s)
 	return owners == 1;
 }
 
-/* Nobody is in doubt, at most one owns. One-way is left to the operator: a file can't be asked. */
+/*
+ * What comes by itself: nobody is in doubt, at most one owns, it runs if the user wants it
+ * (unless its vCPUs stopped by themselves), nobody is left to be told. One-way is left to the
+ * operator: a file can't be asked.
+ */
 bool is_settled(const struct model *m, const struct state *s)
 {
-	unsigned int x, owners = 0;
+	unsigned int x, i = 0, owners = 0;
 
 	if (s->ghost & G_LOST)
 		return true;
@@ -119,7 +123,13 @@ bool is_settled(const struct model *m, const struct state *s)
 			continue;
 		if (rec->state == OWNER_IN_DOUBT && rec->kind != OWNER_KIND_ONE_WAY)
 			return false;
+		if (rec->state == OWNER_OWNED && !(s->ghost & G_HALTED) &&
+		    rec->running != (bool)s->host[x].wants)
+			return false;
 		owners += is_owner(rec->state);
+		if (owner_to_tell(rec, &i))
+			return false;
+		i = 0;
 	}
 	return owners <= 1;
 }

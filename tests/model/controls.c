@@ -264,8 +264,8 @@ const struct control controls[] = {
 	{ "cont", "cont is no command", no_cont, false },
 	{ "follow", "a refused request ends the session, and the link stays", no_follow, false },
 	{ "proved", "a copy is kept before its digests are compared", no_proof, false },
+	{ "atomic", "OWN does not start the guest", own_starts_nothing, false },
 	{ "loaded", "OWN takes what any session has loaded", loaded_of_any, true },
-	{ "atomic", "OWN does not start the guest", own_starts_nothing, true },
 };
 
 const unsigned int ncontrols = sizeof(controls) / sizeof(controls[0]);

@@ -208,7 +208,7 @@ static void print_trace(struct graph *g, uint32_t at, const struct state *last)
 
 /* ---- recovery ------------------------------------------------------------------ */
 
-/* Left alone, nobody stays in doubt, and of two who own one is stopped. */
+/* I3(c) is about what comes by itself. */
 static uint8_t goal_of(const struct graph *g, const struct state *s)
 {
 	return (is_goal(&g->m, s) ? REACH_A | REACH_B : 0) | (is_settled(&g->m, s) ? REACH_C : 0);
@@ -272,7 +272,7 @@ static void check_recovery(struct graph *g)
 	static const char *const why[] = {
 		[I3A] = "no sequence of commands leads to one whole guest",
 		[I3B] = "without --force nothing leads to one whole guest",
-		[I3C] = "all live, and what is in doubt or owned twice stays so",
+		[I3C] = "all live, and by itself nothing settles it",
 	};
 	uint64_t i;
 

@@ -156,8 +156,8 @@ void ghost_step(struct model *m, struct state *s, unsigned int x, struct request
 		left_behind(m, s, x);
 	if (q.event == OWNER_EV_MINE && was == OWNER_OWNED && rec->state == OWNER_FENCED)
 		h->image = IMG_PAST;
-	if (q.event == OWNER_EV_STOP || q.event == OWNER_EV_CONT)
-		h->wants = q.event == OWNER_EV_CONT;
+	if (q.event == OWNER_EV_HALTED)
+		s->ghost |= G_HALTED;
 	if (actions & OWNER_ACT_START)
 		ghost_started(m, s, x);
 }

@@ -190,11 +190,12 @@ static void check_scenarios(const struct options *o, struct result *r)
 		if (!wanted(o, scenarios[i].name))
 			continue;
 		tap_ok(r[i].complete && !r[i].broken && r[i].states > 100,
-		       "%s, at most %u faults: %llu states, %llu steps, depth %u, %.1f s%s%s%s%s",
+		       "%s, at most %u faults: %llu states, %llu steps, depth %u, %.1f s%s%s%s%s%s",
 		       scenarios[i].name, faults_of(o, &scenarios[i]),
 		       (unsigned long long)r[i].states, (unsigned long long)r[i].edges, r[i].depth,
 		       r[i].seconds, r[i].complete ? "" : ": NOT ALL", r[i].broken ? ": " : "",
-		       r[i].broken ? invariant_name(r[i].broken) : "", r[i].why);
+		       r[i].broken ? invariant_name(r[i].broken) : "", r[i].broken ? ": " : "",
+		       r[i].why);
 		states += r[i].states;
 		seconds += r[i].seconds;
 		add_coverage(&all, &r[i].seen);

@@ -64,7 +64,8 @@ struct session {
 	uint8_t ended;          /* one-way: END was written */
 };
 
-enum { G_FORCED = 1, G_EXCUSED = 2, G_LOST = 4, G_DEATH = 8, G_STRANGER = 16 };
+enum { G_FORCED = 1, G_EXCUSED = 2, G_LOST = 4, G_DEATH = 8, G_STRANGER = 16,
+       G_HALTED = 32 };
 
 struct state {
 	struct host host[HOSTS];

@@ -290,6 +290,9 @@ bool vmm_event(struct model *m, struct state *s, unsigned int x, struct request 
 		return false;
 	if (reply)
 		*reply = e->reply;
+	/* What the user wants is known to him, whatever the record makes of it. */
+	if (q.event == OWNER_EV_STOP || q.event == OWNER_EV_CONT)
+		s->host[x].wants = q.event == OWNER_EV_CONT;
 	if (e->next == s->host[x].rec && !e->actions)
 		return true;
 	was = rec_of(m, s, x)->state;
