@@ -51,10 +51,10 @@ $(B)/tests/peer/droverd-crash: $(CRASHING) tests/lib/crash.c $(call objs,daemon)
 # ---- one test: make check T=NAME --------------------------------------------
 # Each test is KIND/NAME; T may be NAME where only one kind has it, a whole KIND, or the
 # path of the test's file.
-KINDS := lint unit qmp e2e soak web vm docs
+KINDS := lint unit model qmp e2e soak web vm docs
 named = $(patsubst tests/%,%,$(basename $(1)))
 EVERY_TEST := $(sort $(call named,$(SCRIPT_TESTS) $(UNIT_SRCS) $(SOAKS) $(wildcard tests/web/*.t)) \
-	$(VM_TESTS:%=vm/%) docs/pages)
+	$(VM_TESTS:%=vm/%) model/owner docs/pages)
 # The tests that one word of T means.
 meant = $(or $(if $(filter $(1),$(KINDS)),$(filter $(1)/%,$(EVERY_TEST))),$(filter $(1),$(EVERY_TEST)),$(filter %/$(1),$(EVERY_TEST)))
 only = $(if $(word 2,$(2)),$(if $(filter $(1),$(KINDS)),$(2),$(error T=$(1) may be $(2): say which)),$(or $(2),$(error T=$(1): there is no such test)))
@@ -64,11 +64,11 @@ picked = $(patsubst $(1)/%,$(2),$(filter $(1)/%,$(PICKED)))
 PICKED_SCRIPTS := $(strip $(call picked,lint,tests/lint/%.t) $(call picked,qmp,tests/qmp/%.t) \
 	$(call picked,e2e,tests/e2e/%.t) $(call picked,web,tests/web/%.t))
 PICKED_PROVE := $(strip $(PICKED_SCRIPTS) $(call picked,unit,$(B)/tests/unit/%) \
-	$(call picked,soak,tests/soak/%.py))
+	$(call picked,model,$(B)/tests/model/%) $(call picked,soak,tests/soak/%.py))
 PICKED_VM := $(call picked,vm,%)
 # Packages of a test's kind, and what is built for it. A lint test says itself what that is.
 PICKED_DEPS := deps $(if $(call picked,lint,x),deps-lint) $(if $(PICKED_VM),deps-vm) $(if $(call picked,web,x),deps-web)
-PICKED_BUILD := $(call picked,unit,$(B)/tests/unit/%) \
+PICKED_BUILD := $(call picked,unit,$(B)/tests/unit/%) $(call picked,model,$(B)/tests/model/%) \
 	$(if $(filter qmp/% e2e/% soak/% web/%,$(PICKED)),programs) \
 	$(if $(PICKED_SCRIPTS),$(if $(shell grep -l '"peer", "droverd' $(PICKED_SCRIPTS)),peers)) \
 	$(if $(PICKED_SCRIPTS),$(shell sed -n 's/^\# builds: //p' $(PICKED_SCRIPTS))) \
