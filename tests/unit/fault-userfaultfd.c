@@ -137,7 +137,7 @@ static void fill(struct vmm *v, unsigned int block, uint64_t page, uint64_t n)
 static int publish(void *h, unsigned int block, uint64_t page, uint64_t n, bool zero)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	int r = ops->publish(h, &(struct drover_fault_run){ block, page, n }, 1, zero, &e);
+	int r = ops->publish(h, &(struct drover_ram_run){ block, page, n }, 1, zero, &e);
 
 	if (r < 0)
 		tap_diag("%s", e.msg);
@@ -321,11 +321,11 @@ static void test_minor(struct vmm *v, void *h)
 
 static void test_publish(struct vmm *v, void *h)
 {
-	struct drover_fault_run bad[] = {
+	struct drover_ram_run bad[] = {
 		{ BLOCKS, 0, 1 }, { 1, 70, 1 }, { 1, 69, 2 }, { 1, 0, 0 }, { 1, ~0ull, 2 },
 		{ 1, 1, ~0ull },
 	};
-	struct drover_fault_run two[2] = { { 1, 20, 2 }, { 0, 1500, 1 } };
+	struct drover_ram_run two[2] = { { 1, 20, 2 }, { 0, 1500, 1 } };
 	struct drover_error e = DROVER_ERROR_INIT;
 	unsigned int i, wrong = 0;
 	struct stat before, after;
@@ -605,7 +605,7 @@ static int arm_nothing(void *opaque, struct drover_error *e)
 static void test_vmm_gone(void)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_fault_run run = { 1, 5, 1 };
+	struct drover_ram_run run = { 1, 5, 1 };
 	struct vmm *v = vmm_new();
 	int s[2];
 	void *h;

@@ -81,7 +81,7 @@ static void *arrive(struct drover_sim *from, struct drover_sim *to, struct drove
 static int bring(struct drover_sim *from, struct drover_sim *to, struct drover_ledger *l, void *h,
 		 uint64_t page)
 {
-	struct drover_fault_run run = { 0, page, 1 };
+	struct drover_ram_run run = { 0, page, 1 };
 	bool zero = !sim_page_version(page_at(from, page), from->args.seed, page);
 
 	if (!zero && !drover_bit_test(l->received[0], page))

@@ -131,7 +131,7 @@ static void test_two(struct fake *f)
 	h = begin(g, l, true);
 	tap_ok(told(h, &fault) == 1 && fault.page == 40, "and is told of the page");
 	memset(uffd->host(h, 0) + 40 * 4096, 0x44, 4096);
-	tap_ok(!uffd->publish(h, &(struct drover_fault_run){ 0, 30, PAGES - 30 }, 1, false, &e) &&
+	tap_ok(!uffd->publish(h, &(struct drover_ram_run){ 0, 30, PAGES - 30 }, 1, false, &e) &&
 	       !pthread_join(t.thread, NULL) && t.got == 0x44, "published: it goes on %s", e.msg);
 	uffd->stop(h, true);
 	tap_ok(!g->ops->ledger_put(g, -1, &e) && !g->ops->ledger_get(g, &fd, &e) && fd == -1,

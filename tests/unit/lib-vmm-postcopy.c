@@ -66,7 +66,7 @@ static void *postcopy(struct pair *p, struct drover_ledger **l)
 static int bring(struct pair *p, struct drover_ledger *l, void *h, unsigned int b, uint64_t page)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_fault_run run = { b, page, 1 };
+	struct drover_ram_run run = { b, page, 1 };
 	uint64_t off = drover_page_off(page);
 
 	if (drover_bit_test(l->received[b], page))
@@ -145,7 +145,7 @@ static void test_order(struct pair *p)
 static void test_wrong(struct pair *p)
 {
 	const uint64_t page = 4000, off = drover_page_off(page);
-	struct drover_fault_run run = { 0, page, 1 };
+	struct drover_ram_run run = { 0, page, 1 };
 	struct drover_ledger *l = NULL;
 	void *h = postcopy(p, &l);
 	char buf[64] = "";

@@ -108,7 +108,7 @@ static unsigned int serve(const struct drover_fault_ops *ops, void *h, unsigned 
 		if (got < 0)
 			ksft_die("%s", e.msg);
 		for (k = 0; k < (unsigned int)got; k++) {
-			struct drover_fault_run run = { f[k].block, f[k].page, 1 };
+			struct drover_ram_run run = { f[k].block, f[k].page, 1 };
 
 			twice += drover_bit_test(seen[run.block], run.page);
 			drover_bit_set(seen[run.block], run.page);
@@ -230,7 +230,7 @@ static void begins_anew(const struct drover_fault_ops *ops)
 	pthread_join(t[1], &bad);
 	ksft_ok(!bad, "and so has the other");
 	*guest(1, 7) = 99;
-	ksft_ok(!ops->publish(h, &(struct drover_fault_run){ 1, 0, 200 }, 1, true, &e) &&
+	ksft_ok(!ops->publish(h, &(struct drover_ram_run){ 1, 0, 200 }, 1, true, &e) &&
 		*guest(1, 7) == 99, "published again as zero: what was written since stays %s", e.msg);
 	ksft_ok(ops->next(h, &f, 1, &e) == 0, "nobody waits");
 	ops->stop(h, true);
@@ -281,12 +281,12 @@ int main(void)
 	ksft_ok(!bad, "all have read what was sent");
 	ksft_ok(!ops->received(h, 1, map, &e) && drover_bitmap_count(map, 200) == 200,
 		"received: all of a block that begins within a word");
-	ksft_ok(ops->publish(h, &(struct drover_fault_run){ 2, 99, 2 }, 1, false, &e) == -ERANGE,
+	ksft_ok(ops->publish(h, &(struct drover_ram_run){ 2, 99, 2 }, 1, false, &e) == -ERANGE,
 		"publish past the block: %s", e.msg);
 	e = (struct drover_error)DROVER_ERROR_INIT;
 	/* A page of the region that is in no block: nothing can arrive there. */
 	memset(g.src.received[0], 0, PAGE);
-	ksft_ok(ops->publish(h, &(struct drover_fault_run){ 0, 0, 300 }, 1, true, &e) == 0 &&
+	ksft_ok(ops->publish(h, &(struct drover_ram_run){ 0, 0, 300 }, 1, true, &e) == 0 &&
 		!*guest(0, 5) && arrived(0) == 300, "published as zero");
 	ops->stop(h, false);
 	ksft_ok(*guest(2, 7) == content(2, 7), "stopped: what was received is there");

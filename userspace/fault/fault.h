@@ -55,13 +55,6 @@ struct drover_fault {
 	bool write;
 };
 
-/** struct drover_fault_run - pages [@page, @page + @npages) of a block */
-struct drover_fault_run {
-	unsigned int block;
-	uint64_t page;
-	uint64_t npages;
-};
-
 /**
  * struct drover_fault_ops - one way to keep touchers waiting
  * @name: as in the `fault-handler` option
@@ -91,7 +84,7 @@ struct drover_fault_ops {
 	unsigned int (*fds)(void *state, int *fd, unsigned int max);
 	int (*next)(void *state, struct drover_fault *fault, unsigned int max,
 		    struct drover_error *e);
-	int (*publish)(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
+	int (*publish)(void *state, const struct drover_ram_run *run, unsigned int n, bool zero,
 		       struct drover_error *e);
 	int (*received)(void *state, unsigned int block, uint64_t *map, struct drover_error *e);
 	void (*stop)(void *state, bool open);

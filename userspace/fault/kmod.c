@@ -211,7 +211,7 @@ static int kmod_next(void *state, struct drover_fault *fault, unsigned int max,
 	return (int)got;
 }
 
-static int bad_run(const struct kmod_fault *s, const struct drover_fault_run *run,
+static int bad_run(const struct kmod_fault *s, const struct drover_ram_run *run,
 		   struct drover_error *e)
 {
 	uint64_t n = run->block < s->ram->n ? drover_pages(s->ram->block[run->block].size) : 0;
@@ -224,7 +224,7 @@ static int bad_run(const struct kmod_fault *s, const struct drover_fault_run *ru
 }
 
 /* Those of its pages that had not arrived; the guest may have written to the others. */
-static int drop(const struct kmod_fault *s, const struct drover_fault_run *run,
+static int drop(const struct kmod_fault *s, const struct drover_ram_run *run,
 		struct drover_error *e)
 {
 	const struct drover_ram_block *b = &s->ram->block[run->block];
@@ -242,7 +242,7 @@ static int drop(const struct kmod_fault *s, const struct drover_fault_run *run,
 }
 
 /* To the module; runs of one region that follow each other are one command. */
-static int tell(const struct kmod_fault *s, const struct drover_fault_run *run, unsigned int n,
+static int tell(const struct kmod_fault *s, const struct drover_ram_run *run, unsigned int n,
 		struct drover_error *e)
 {
 	struct drover_range range[RUNS_MAX];
@@ -253,7 +253,7 @@ static int tell(const struct kmod_fault *s, const struct drover_fault_run *run, 
 		unsigned int region = s->of[run[i].block];
 
 		for (k = 0; i + k < n && k < RUNS_MAX && s->of[run[i + k].block] == region; k++) {
-			const struct drover_fault_run *at = &run[i + k];
+			const struct drover_ram_run *at = &run[i + k];
 
 			range[k] = (struct drover_range){
 				.first = drover_pages(s->ram->block[at->block].fd_off) + at->page,
@@ -265,7 +265,7 @@ static int tell(const struct kmod_fault *s, const struct drover_fault_run *run, 
 	return r;
 }
 
-static int kmod_publish(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
+static int kmod_publish(void *state, const struct drover_ram_run *run, unsigned int n, bool zero,
 			struct drover_error *e)
 {
 	struct kmod_fault *s = state;
@@ -319,12 +319,12 @@ static int publish_got(struct kmod_fault *s, unsigned int block, bool adopt,
 		       struct drover_error *e)
 {
 	uint64_t n = drover_pages(s->ram->block[block].size), at = 0, len;
-	struct drover_fault_run run[RUNS_MAX];
+	struct drover_ram_run run[RUNS_MAX];
 	unsigned int k = 0;
 	int r = adopt ? published(s, block, s->got[block], e) : 0;
 
 	while (r >= 0 && (len = drover_bitmap_next_run(s->got[block], n, at, &at))) {
-		run[k++] = (struct drover_fault_run){ block, at, len };
+		run[k++] = (struct drover_ram_run){ block, at, len };
 		at += len;
 		if (k < RUNS_MAX)
 			continue;

@@ -345,7 +345,7 @@ static int uffd_next(void *state, struct drover_fault *fault, unsigned int max,
 
 /* ---- what has arrived ---- */
 
-static int bad_run(const struct uffd_fault *s, const struct drover_fault_run *run,
+static int bad_run(const struct uffd_fault *s, const struct drover_ram_run *run,
 		   struct drover_error *e)
 {
 	const struct drover_ram *ram = s->src.ram;
@@ -360,7 +360,7 @@ static int bad_run(const struct uffd_fault *s, const struct drover_fault_run *ru
 }
 
 /* Those of its pages that had not arrived; the guest may have written to the others. */
-static int drop(const struct uffd_fault *s, const struct drover_fault_run *run,
+static int drop(const struct uffd_fault *s, const struct drover_ram_run *run,
 		struct drover_error *e)
 {
 	const struct drover_ram_block *b = &s->src.ram->block[run->block];
@@ -382,7 +382,7 @@ static int drop(const struct uffd_fault *s, const struct drover_fault_run *run,
 }
 
 /* A hole has no entry: it costs a page, so it is mapped when somebody waits for it. */
-static int publish_zero(struct uffd_fault *s, const struct drover_fault_run *run,
+static int publish_zero(struct uffd_fault *s, const struct drover_ram_run *run,
 			struct drover_error *e)
 {
 	uint64_t page, end = run->page + run->npages, word = 0;
@@ -407,7 +407,7 @@ static int publish_zero(struct uffd_fault *s, const struct drover_fault_run *run
 	return r < 0 ? map_failed(s, run->block, run->page, r, e) : 0;
 }
 
-static int publish_run(struct uffd_fault *s, const struct drover_fault_run *run,
+static int publish_run(struct uffd_fault *s, const struct drover_ram_run *run,
 		       struct drover_error *e)
 {
 	bool again = run->npages == 1 && is_received(s, run->block, run->page);
@@ -419,7 +419,7 @@ static int publish_run(struct uffd_fault *s, const struct drover_fault_run *run,
 	return map_run(s, run->block, run->page, run->npages, e);
 }
 
-static int uffd_publish(void *state, const struct drover_fault_run *run, unsigned int n, bool zero,
+static int uffd_publish(void *state, const struct drover_ram_run *run, unsigned int n, bool zero,
 			struct drover_error *e)
 {
 	struct uffd_fault *s = state;

@@ -39,6 +39,13 @@ struct drover_ram {
 	unsigned int n;
 };
 
+/** struct drover_ram_run - pages [@page, @page + @npages) of a block */
+struct drover_ram_run {
+	unsigned int block;
+	uint64_t page;
+	uint64_t npages;
+};
+
 static inline uint64_t drover_ram_pages(const struct drover_ram *ram)
 {
 	uint64_t sum = 0;

@@ -48,7 +48,7 @@ static void ask_for(struct postcopy *pc, unsigned int thread, unsigned int block
 
 static void fault(struct postcopy *pc, unsigned int thread, const struct drover_fault *f)
 {
-	struct drover_fault_run run = { f->block, f->page, 1 };
+	struct drover_ram_run run = { f->block, f->page, 1 };
 	uint64_t now = pc->bt ? drover_now_ns() : 0;
 
 	drover_trace_fault_request(f->block, f->page, f->pid);

@@ -228,11 +228,11 @@ struct landing {
 	unsigned int niov, nruns;
 	uint64_t bytes;
 	struct iovec iov[256];
-	struct drover_fault_run run[256];
+	struct drover_ram_run run[256];
 	uint8_t scratch[DROVER_PAGE_SIZE];
 };
 
-static void arrived(struct session *x, struct drover_link *l, const struct drover_fault_run *run,
+static void arrived(struct session *x, struct drover_link *l, const struct drover_ram_run *run,
 		    unsigned int n)
 {
 	struct postcopy *pc = x->pc;
@@ -293,7 +293,7 @@ static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
 {
 	struct postcopy *pc = a->x->pc;
 	bool mine = !drover_bit_test_and_set_atomic(pc->claim[a->block], page);
-	struct drover_fault_run *last = a->nruns ? &a->run[a->nruns - 1] : NULL;
+	struct drover_ram_run *last = a->nruns ? &a->run[a->nruns - 1] : NULL;
 	uint8_t *at = mine ? pc->ops->host(pc->state, a->block) + drover_page_off(page) :
 		      a->scratch;
 	struct iovec *v = a->niov ? &a->iov[a->niov - 1] : NULL;
@@ -308,7 +308,7 @@ static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
 	}
 	a->iov[a->niov++] = (struct iovec){ at, DROVER_PAGE_SIZE };
 	if (mine)
-		a->run[a->nruns++] = (struct drover_fault_run){ a->block, page, 1 };
+		a->run[a->nruns++] = (struct drover_ram_run){ a->block, page, 1 };
 	r = a->niov == sizeof(a->iov) / sizeof(a->iov[0]) ? land(a, e) : 0;
 	return r;
 }
@@ -317,7 +317,7 @@ static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
 static int zero_run(struct session *x, struct drover_link *l, unsigned int block, uint64_t page,
 		    uint64_t n, struct drover_error *e)
 {
-	struct drover_fault_run run = { .block = block };
+	struct drover_ram_run run = { .block = block };
 	uint64_t end = page + n;
 	int r;
 
