@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Placement. Precopy payload is received straight into guest RAM; this file hands out
- * the addresses, clears, populates and digests. Called by the destination's engine.
+ * Placement in precopy: content is received straight into guest RAM. This file tells where,
+ * clears, has the memory populated ahead of the data, and digests. Called by the
+ * destination's engine and by receive.c.
  *
  * `mem` has a bit for each page that may hold memory: set when a page is expected
  * (it is being populated) or placed. A clear bit is a hole and reads as zero, so a
@@ -11,20 +12,18 @@
 #include "place/place.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/bitmap.h"
-#include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/kernel-compat.h"
 #include "base/page-digest.h"
-#include "base/thread.h"
 #include "base/zero.h"
 #include "dev/pagemap.h"
+#include "place/ahead.h"
 #include "ram/datamap.h"
 #include "ram/ramfile.h"
 
@@ -47,11 +46,7 @@ struct drover_place {
 	unsigned int n;
 	drover_zero_fn is_zero;
 	atomic_bool sealed;
-	const struct drover_cancel *cancel;
-	atomic_bool stop;
-	_Atomic uint64_t next_step;
-	pthread_t thread[POPULATE_THREADS];
-	unsigned int nthreads;
+	struct drover_ahead *ahead;
 };
 
 struct drover_place *drover_place_free(struct drover_place *p)
@@ -60,9 +55,7 @@ struct drover_place *drover_place_free(struct drover_place *p)
 
 	if (!p)
 		return NULL;
-	atomic_store(&p->stop, true);
-	for (i = 0; i < p->nthreads; i++)
-		pthread_join(p->thread[i], NULL);
+	drover_ahead_free(p->ahead);
 	for (i = 0; i < p->n; i++) {
 		free(p->block[i].mem);
 		free(p->block[i].expected);
@@ -194,44 +187,28 @@ static void drop_mapped(struct place_block *b, struct drover_pagemap *pagemap)
 			    has_entry, b);
 }
 
-/* Populate what is expected of one step; failing is harmless, the receive faults it in. */
-static void populate_step(struct place_block *b, uint64_t page, uint64_t npages)
+static int populate_expected(struct drover_place *p, const struct drover_cancel *c,
+			     struct drover_error *e)
 {
-	uint64_t at = page, end = page + npages, start = 0, n;
-
-	while (at < end && (n = drover_bitmap_next_run(b->expected, end, at, &start))) {
-		madvise(b->ram->host + drover_page_off(start), drover_page_off(n),
-			MADV_POPULATE_WRITE);
-		at = start + n;
-	}
-}
-
-static void *populate_main(void *arg)
-{
-	const uint64_t pages = drover_pages(POPULATE_STEP);
-	struct drover_place *p = arg;
+	const struct drover_ahead_opts o = {
+		.value = true,
+		.step = drover_pages(POPULATE_STEP),
+		.threads = POPULATE_THREADS,
+		.cancel = c,
+	};
+	_cleanup_free_ struct drover_ahead_block *b = calloc(p->n ? p->n : 1, sizeof(*b));
 	unsigned int i;
+	int r;
 
-	drover_thread_name("populate", -1);
-	while (!atomic_load(&p->stop) && !drover_cancelled(p->cancel)) {
-		uint64_t step = atomic_fetch_add(&p->next_step, 1);
-
-		for (i = 0; i < p->n; i++) {
-			uint64_t steps = (p->block[i].npages + pages - 1) / pages;
-
-			if (step < steps)
-				break;
-			step -= steps;
-		}
-		if (i == p->n)
-			break;
-		if (p->block[i].ram->flags & DROVER_RAM_SHARED_DEST)
-			continue;
-		step *= pages;
-		populate_step(&p->block[i], step, pages < p->block[i].npages - step ?
-			      pages : p->block[i].npages - step);
-	}
-	return NULL;
+	if (!b)
+		return drover_err(e, -ENOMEM, "placement: out of memory");
+	for (i = 0; i < p->n; i++)
+		if (!(p->block[i].ram->flags & DROVER_RAM_SHARED_DEST))
+			b[i] = (struct drover_ahead_block){ p->block[i].ram->host,
+							    p->block[i].expected,
+							    p->block[i].npages };
+	r = drover_ahead_start(b, p->n, &o, &p->ahead, e);
+	return r < 0 ? drover_err_prefix(e, "placement: ") : 0;
 }
 
 int drover_place_open(struct drover_place *p, const struct drover_cancel *c,
@@ -252,18 +229,11 @@ int drover_place_open(struct drover_place *p, const struct drover_cancel *c,
 			return r;
 		drop_mapped(&p->block[i], &pagemap);
 	}
-	p->cancel = c;
-	for (i = 0; i < POPULATE_THREADS; i++) {
-		r = pthread_create(&p->thread[i], NULL, populate_main, p);
-		if (r)
-			return drover_err(e, -r, "placement: thread: %s", drover_strerror(r));
-		p->nthreads++;
-	}
-	return 0;
+	return populate_expected(p, c, e);
 }
 
-int drover_place_iov(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
-		     struct iovec *ret, struct drover_error *e)
+static int check_open(const struct drover_place *p, unsigned int block, uint64_t page,
+		      uint64_t npages, struct drover_error *e)
 {
 	int r = check_run(p, block, page, npages, e);
 
@@ -272,21 +242,51 @@ int drover_place_iov(struct drover_place *p, unsigned int block, uint64_t page, 
 	if (atomic_load_explicit(&p->sealed, memory_order_acquire))
 		return drover_err(e, -EPERM, "placement: block %s: pages after COMMIT",
 				  p->block[block].ram->name);
-	ret->iov_base = p->block[block].ram->host + drover_page_off(page);
-	ret->iov_len = drover_page_off(npages);
 	return 0;
 }
 
-void drover_place_done(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages)
+/* In precopy a page comes as often as it is written; the barrier keeps the copies apart. */
+static int claim(void *place, unsigned int block, uint64_t page, uint64_t npages,
+		 uint64_t *ret_n, bool *ret_mine, struct drover_error *e)
 {
-	struct place_block *b = &p->block[block];
+	int r = check_open(place, block, page, npages, e);
+
+	if (r < 0)
+		return r;
+	*ret_n = npages;
+	*ret_mine = true;
+	return 0;
+}
+
+static uint8_t *host(void *place, unsigned int block)
+{
+	struct drover_place *p = place;
+
+	return p->block[block].ram->host;
+}
+
+static int publish(void *place, const struct drover_ram_run *run, unsigned int n,
+		   struct drover_error *e)
+{
+	struct drover_place *p = place;
+	unsigned int i;
+
+	(void)e;
+	for (i = 0; i < n; i++) {
+		struct place_block *b = &p->block[run[i].block];
+
+		drover_bitmap_set_range_atomic(b->mem, run[i].page, run[i].npages);
+		drover_place_digest(b->digest, b->ram->host, &run[i]);
+	}
+	return 0;
+}
+
+void drover_place_digest(uint64_t *digest, const uint8_t *content, const struct drover_ram_run *run)
+{
 	uint64_t i;
 
-	drover_bitmap_set_range_atomic(b->mem, page, npages);
-	if (!b->digest)
-		return;
-	for (i = 0; i < npages; i++)
-		b->digest[page + i] = drover_page_digest(b->ram->host + drover_page_off(page + i));
+	for (i = run->page; digest && i < run->page + run->npages; i++)
+		digest[i] = drover_page_digest(content + drover_page_off(i));
 }
 
 /* Clear what holds memory of pages [page, page + n), all of which `mem` may hold. */
@@ -306,19 +306,17 @@ static int clear_run(struct drover_place *p, struct place_block *b, uint64_t pag
 	return 0;
 }
 
-int drover_place_zero(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
-		      struct drover_error *e)
+static int zero(void *place, unsigned int block, uint64_t page, uint64_t npages,
+		struct drover_error *e)
 {
+	struct drover_place *p = place;
 	struct place_block *b;
-	uint64_t at, start = 0, n;
-	struct iovec whole;
-	int r;
+	uint64_t at = page, start = 0, n;
+	int r = check_open(p, block, page, npages, e);
 
-	r = drover_place_iov(p, block, page, npages, &whole, e);
 	if (r < 0)
 		return r;
 	b = &p->block[block];
-	at = page;
 	while (at < page + npages &&
 	       (n = drover_bitmap_next_run(b->mem, page + npages, at, &start))) {
 		r = clear_run(p, b, start, n, e);
@@ -330,6 +328,13 @@ int drover_place_zero(struct drover_place *p, unsigned int block, uint64_t page,
 		memset(&b->digest[page], 0, npages * sizeof(*b->digest));
 	return 0;
 }
+
+const struct drover_place_ops drover_place_precopy = {
+	.claim = claim,
+	.host = host,
+	.publish = publish,
+	.zero = zero,
+};
 
 const uint64_t *drover_place_digests(const struct drover_place *p, unsigned int block)
 {

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "ram/ram.h"
 
@@ -12,9 +11,39 @@ struct drover_cancel;
 struct drover_error;
 
 /*
- * The only writer of a destination's RAM. It knows where the RAM is, which pages of
- * it hold memory, and (with digests) what was placed in each page. Different threads
- * may place different pages at the same time; nobody places one page twice at a time.
+ * What writes to a destination's RAM. Content is received into it by one function,
+ * drover_place_receive(), in precopy and in postcopy; which pages it may write to, how they
+ * become visible and how they are made zero is told by a set of drover_place_ops. There are
+ * two: drover_place_precopy below, and the destination engine's for postcopy, which has a
+ * fault handler to clear pages and to publish them.
+ */
+
+/**
+ * struct drover_place_ops - where pages go
+ * @claim: of the pages [@page, @page + @n), @n > 0, those at its beginning that are alike:
+ *	@ret_n of them, at least one; @ret_mine: nobody had claimed them, and now the caller
+ *	has. Nobody receives into a page that it has not claimed
+ * @host: where a block's content is received to; asked only with a claim in hand
+ * @publish: the content of these runs is complete; all of them were claimed
+ * @zero: pages [@page, @page + @n) read as zero from here on, but for those that somebody has
+ *	claimed before
+ *
+ * Called by several threads at once. All but @host return 0 or a negative errno.
+ */
+struct drover_place_ops {
+	int (*claim)(void *place, unsigned int block, uint64_t page, uint64_t n, uint64_t *ret_n,
+		     bool *ret_mine, struct drover_error *e);
+	uint8_t *(*host)(void *place, unsigned int block);
+	int (*publish)(void *place, const struct drover_ram_run *run, unsigned int n,
+		       struct drover_error *e);
+	int (*zero)(void *place, unsigned int block, uint64_t page, uint64_t n,
+		    struct drover_error *e);
+};
+
+/*
+ * Precopy: knows where the RAM is, which pages of it hold memory, and (with digests) what
+ * was placed in each page. Different threads may place different pages at the same time;
+ * nobody places one page twice at a time.
  */
 struct drover_place;
 
@@ -50,26 +79,22 @@ int drover_place_open(struct drover_place *p, const struct drover_cancel *c,
 		      struct drover_error *e);
 
 /**
- * drover_place_iov() - where a run of raw pages is to be received
+ * drover_place_precopy - its argument is a struct drover_place
  *
- * Return: 0, -ERANGE outside the block, -EPERM once sealed.
+ * Every claim is granted; @claim and @zero fail with -ERANGE outside the block and with
+ * -EPERM once sealed. @zero clears a page that holds memory, it never assumes it clear; a
+ * hole stays a hole.
  */
-int drover_place_iov(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
-		     struct iovec *ret, struct drover_error *e);
-/* The run's content is complete: digest it. */
-void drover_place_done(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages);
-/**
- * drover_place_zero() - a run reads as zero from here on
- *
- * A page that holds memory is cleared, never assumed clear; a hole stays a hole.
- */
-int drover_place_zero(struct drover_place *p, unsigned int block, uint64_t page, uint64_t npages,
-		      struct drover_error *e);
+extern const struct drover_place_ops drover_place_precopy;
+
+/* The digest of each page of the run, into the block's array; nothing when @digest is NULL. */
+void drover_place_digest(uint64_t *digest, const uint8_t *content,
+			 const struct drover_ram_run *run);
 
 /* One digest a page of the block, 0 for a zero page; NULL without digests. */
 const uint64_t *drover_place_digests(const struct drover_place *p, unsigned int block);
 
-/* From here on every iov() and zero() fails with -EPERM: COMMIT has come. */
+/* COMMIT has come: from here on nothing can be claimed or made zero. */
 void drover_place_seal(struct drover_place *p);
 
 #endif

@@ -23,6 +23,7 @@
 #include "engine/blocktime.h"
 #include "engine/internal.h"
 #include "fault/fault.h"
+#include "place/ahead.h"
 #include "place/place.h"
 
 #define DEST_LISTENERS_MAX 256u
@@ -63,7 +64,8 @@ struct conn {
  * @here: all has arrived, and the handler is gone
  * @proved: the digests of all of it were compared
  * @lock: guards @main and @urgent: where to ask, NULL while nothing is connected
- * @bell: eventfd: the fault threads end; @stop: the one that populates does
+ * @bell: eventfd: the fault threads end
+ * @ahead: populates what is missing
  */
 struct postcopy {
 	struct drover_dest *d;
@@ -85,9 +87,7 @@ struct postcopy {
 	pthread_rwlock_t lock;
 	struct drover_link *main, *urgent[DEST_URGENT_MAX];
 	int bell;
-	atomic_bool stop;
-	bool populating;
-	pthread_t populate;
+	struct drover_ahead *ahead;
 	pthread_t thread[DEST_URGENT_MAX];
 	struct fault_thread *arg;
 	unsigned int nthreads;
@@ -213,8 +213,12 @@ struct postcopy *pc_free(struct postcopy *pc, bool open);
 int pc_arm(struct postcopy *pc, bool adopt, struct drover_error *e);
 void pc_drop_claims(struct postcopy *pc);
 int session_discard(struct session *x, size_t len, struct drover_error *e);
-int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
-	     struct drover_error *e);
+/** struct arrival - the argument of pending_place: of which session, by which channel */
+struct arrival {
+	struct session *x;
+	const char *channel;
+};
+extern const struct drover_place_ops pending_place;
 int pc_wait_all(struct session *x, struct drover_error *e);
 void pc_all_here(struct postcopy *pc);
 int dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret);

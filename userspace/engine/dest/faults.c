@@ -8,13 +8,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
 #include "base/clock.h"
-#include "base/kernel-compat.h"
 #include "base/thread.h"
 #include "base/trace.h"
 #include "engine/dest/dest.h"
@@ -22,6 +20,7 @@
 #define FAULTS_MAX 64
 #define FDS_MAX 64
 #define POPULATE_PAGES 128u
+#define POPULATE_NICE 19
 
 static int ask(struct drover_link *l, unsigned int block, uint64_t page)
 {
@@ -97,41 +96,32 @@ static void *fault_main(void *arg)
 	return NULL;
 }
 
-/* Memory for a part of the pages that are to come; whatever fails the receive does itself. */
-static void populate_step(struct postcopy *pc, unsigned int block, uint64_t first, uint64_t end)
-{
-	uint8_t *host = pc->ops->host(pc->state, block);
-	uint64_t at, to;
-
-	for (at = first; at < end; at = to + 1) {
-		for (to = at; to < end && !drover_bit_test_acquire(pc->ledger->received[block], to);
-		     to++)
-			;
-		if (to > at)
-			madvise(host + drover_page_off(at), drover_page_off(to - at),
-				MADV_POPULATE_WRITE);
-	}
-}
-
 /*
  * The first touch of memory costs more than a transfer, and would be part of every wait. So
- * it is done ahead, by who gets out of everybody's way.
+ * it is done ahead, by a thread that gets out of everybody's way.
  */
-static void *populate_main(void *arg)
+static int populate(struct postcopy *pc, struct drover_error *e)
 {
-	struct postcopy *pc = arg;
+	const struct drover_ahead_opts o = {
+		.value = false,
+		.step = POPULATE_PAGES,
+		.threads = 1,
+		.nice = POPULATE_NICE,
+	};
 	const struct drover_ram *ram = pc->d->m->ram;
+	struct drover_ahead_block *b = calloc(ram->n ? ram->n : 1, sizeof(*b));
 	unsigned int i;
+	int r;
 
-	drover_thread_name("populate", -1);
-	setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
-	for (i = 0; i < ram->n; i++) {
-		uint64_t n = drover_pages(ram->block[i].size), at;
-
-		for (at = 0; at < n && !atomic_load(&pc->stop); at += POPULATE_PAGES)
-			populate_step(pc, i, at, n - at < POPULATE_PAGES ? n : at + POPULATE_PAGES);
-	}
-	return NULL;
+	if (!b)
+		return drover_err(e, -ENOMEM, "postcopy: out of memory");
+	for (i = 0; i < ram->n; i++)
+		b[i] = (struct drover_ahead_block){ pc->ops->host(pc->state, i),
+						    pc->ledger->received[i],
+						    drover_pages(ram->block[i].size) };
+	r = drover_ahead_start(b, ram->n, &o, &pc->ahead, e);
+	free(b);
+	return r < 0 ? drover_err_prefix(e, "postcopy: ") : 0;
 }
 
 int pc_threads_start(struct postcopy *pc, struct drover_error *e)
@@ -140,11 +130,9 @@ int pc_threads_start(struct postcopy *pc, struct drover_error *e)
 	unsigned int i, n = c->postcopy_preempt ? c->postcopy_channels : 1;
 	int r;
 
-	r = pthread_create(&pc->populate, NULL, populate_main, pc);
-	if (r)
-		return drover_err(e, -r, "postcopy: thread: %s", drover_strerror(r));
-	pc->populating = true;
-
+	r = populate(pc, e);
+	if (r < 0)
+		return r;
 	pc->arg = calloc(n, sizeof(*pc->arg));
 	if (!pc->arg)
 		return drover_err(e, -ENOMEM, "postcopy: out of memory");
@@ -163,10 +151,7 @@ void pc_threads_stop(struct postcopy *pc)
 	uint64_t one = 1;
 	unsigned int i;
 
-	atomic_store(&pc->stop, true);
-	if (pc->populating)
-		pthread_join(pc->populate, NULL);
-	pc->populating = false;
+	pc->ahead = drover_ahead_free(pc->ahead);
 	if (write(pc->bell, &one, sizeof(one)) < 0)
 		return;
 	for (i = 0; i < pc->nthreads; i++)

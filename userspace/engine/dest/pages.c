@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/thread.h"
 #include "engine/dest/dest.h"
+#include "peer/send.h"
+#include "place/receive.h"
 
 #define WAIT_TICK_MS 200
 
@@ -20,6 +22,9 @@ static int check_pages(struct session *x, const struct drover_msg_pages *m, stru
 	if (m->block >= x->nblocks || x->skip[m->block])
 		return drover_err(e, -EBADMSG, "pages of block %u, which is not migrated",
 				  m->block);
+	if (x->pc && x->pc->armed)
+		return atomic_load(&x->pc->here) ?
+			drover_err(e, -EBADMSG, "pages after all have arrived") : 0;
 	if (m->round != x->round)
 		return drover_err(e, -EBADMSG, "pages of round %u in round %u", m->round, x->round);
 	if (x->state_done)
@@ -30,49 +35,27 @@ static int check_pages(struct session *x, const struct drover_msg_pages *m, stru
 int session_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
 		  struct drover_error *e)
 {
-	struct iovec iov[DROVER_PAGE_RUNS_MAX];
+	const struct drover_ram *ram = x->m->ram;
+	struct arrival a = { x, drover_channel_name(l->ch) };
+	struct drover_received n;
 	struct drover_msg_pages m;
-	unsigned int niov = 0, block;
-	uint64_t raw = 0, zero = 0;
-	uint32_t i;
-	int r;
+	unsigned int block;
+	int r = drover_body_pages(l, f, &m, e);
 
-	if (x->pc && x->pc->armed)
-		return pc_pages(x, l, f, e);
-	r = drover_pages_decode(l->body, f->body_len, f->payload_len, &m, e);
-	if (r >= 0)
-		r = check_pages(x, &m, e);
+	if (r < 0)
+		return r;
+	r = check_pages(x, &m, e);
 	if (r < 0)
 		return drover_link_bad(l, e), r;
 	block = x->block[m.block];
-	for (i = 0; i < m.n; i++) {
-		struct drover_page_run run = drover_msg_page_run_at(&m, i);
-
-		if (run.kind == DROVER_PAGES_ZERO) {
-			r = drover_place_zero(x->place, block, run.page, run.npages, e);
-			zero += run.npages;
-		} else if (run.kind == DROVER_PAGES_RAW) {
-			r = drover_place_iov(x->place, block, run.page, run.npages, &iov[niov++],
-					     e);
-			raw += run.npages;
-		} else {
-			r = drover_err(e, -EBADMSG, "pages of kind %u, which was not negotiated",
-				       run.kind);
-		}
-		if (r < 0)
-			return drover_link_bad(l, e), r;
-	}
-	r = drover_link_payload(l, iov, niov, f->payload_len, e);
+	r = x->pc && x->pc->armed ?
+		drover_place_receive(&pending_place, &a, &ram->block[block], block, l, &m, &n, e) :
+		drover_place_receive(&drover_place_precopy, x->place, &ram->block[block], block, l,
+				     &m, &n, e);
 	if (r < 0)
 		return r;
-	for (i = 0; i < m.n; i++) {
-		struct drover_page_run run = drover_msg_page_run_at(&m, i);
-
-		if (run.kind == DROVER_PAGES_RAW)
-			drover_place_done(x->place, block, run.page, run.npages);
-	}
-	atomic_fetch_add_explicit(&x->raw_pages, raw, memory_order_relaxed);
-	atomic_fetch_add_explicit(&x->zero_pages, zero, memory_order_relaxed);
+	atomic_fetch_add_explicit(&x->raw_pages, n.raw, memory_order_relaxed);
+	atomic_fetch_add_explicit(&x->zero_pages, n.zero, memory_order_relaxed);
 	drover_progress(x->m, drover_now_ns());
 	return 0;
 }

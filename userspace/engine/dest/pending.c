@@ -19,7 +19,6 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/json.h"
-#include "base/page-digest.h"
 #include "base/thread.h"
 #include "base/trace.h"
 #include "engine/dest/dest.h"
@@ -217,185 +216,104 @@ int session_discard(struct session *x, size_t len, struct drover_error *e)
 	return m.flags & DROVER_RUNS_LAST ? arm_session(x, e) : 0;
 }
 
-/**
- * struct landing - content under way to pages that are claimed
- * @scratch: where a second copy goes
- */
-struct landing {
-	struct session *x;
-	struct drover_link *link;
-	unsigned int block;
-	unsigned int niov, nruns;
-	uint64_t bytes;
-	struct iovec iov[256];
-	struct drover_ram_run run[256];
-	uint8_t scratch[DROVER_PAGE_SIZE];
-};
-
-static void arrived(struct session *x, struct drover_link *l, const struct drover_ram_run *run,
-		    unsigned int n)
+/* Pages of @n runs have been published. */
+static void arrived(const struct arrival *a, const struct drover_ram_run *run, unsigned int n)
 {
-	struct postcopy *pc = x->pc;
+	struct postcopy *pc = a->x->pc;
 	uint64_t pages = 0, now = pc->bt ? drover_now_ns() : 0;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
 		pages += run[i].npages;
-		drover_trace_pages_placed(run[i].block, run[i].page, run[i].npages,
-					  drover_channel_name(l->ch));
+		drover_trace_pages_placed(run[i].block, run[i].page, run[i].npages, a->channel);
 		if (pc->bt)
 			drover_blocktime_placed(pc->bt, run[i].block, run[i].page, run[i].npages,
 						now);
 	}
 	if (atomic_fetch_sub(&pc->missing, pages) == pages) {
-		DROVER_LOCK(&x->lock);
+		DROVER_LOCK(&a->x->lock);
 
-		pthread_cond_broadcast(&x->cond);
+		pthread_cond_broadcast(&a->x->cond);
 	}
 }
 
-/* Receive what has been laid out, and let go who waits for it. */
-static int land(struct landing *a, struct drover_error *e)
+static int claim(void *place, unsigned int block, uint64_t page, uint64_t n, uint64_t *ret_n,
+		 bool *ret_mine, struct drover_error *e)
 {
-	struct postcopy *pc = a->x->pc;
-	unsigned int i;
-	uint64_t k;
-	int r;
+	const struct arrival *a = place;
+	uint64_t *map = a->x->pc->claim[block], k = 1;
+	bool mine = !drover_bit_test_and_set_atomic(map, page);
 
-	if (!a->niov)
-		return 0;
-	drover_crash_point("claimed");
-	r = drover_link_payload(a->link, a->iov, a->niov, a->bytes, e);
-	if (r < 0)
-		return r;
-	drover_crash_point("received");
-	for (i = 0; i < a->nruns && pc->ledger->digest[a->block]; i++) {
-		const uint8_t *host = pc->ops->host(pc->state, a->block);
-
-		for (k = a->run[i].page; k < a->run[i].page + a->run[i].npages; k++)
-			pc->ledger->digest[a->block][k] =
-				drover_page_digest(host + drover_page_off(k));
-	}
-	drover_crash_point("digested");
-	if (a->nruns) {
-		r = pc->ops->publish(pc->state, a->run, a->nruns, false, e);
-		if (r < 0)
-			return r;
-		drover_crash_point("published");
-		arrived(a->x, a->link, a->run, a->nruns);
-	}
-	a->niov = a->nruns = 0;
-	a->bytes = 0;
+	(void)e;
+	if (mine)
+		while (k < n && !drover_bit_test_and_set_atomic(map, page + k))
+			k++;
+	*ret_n = k;
+	*ret_mine = mine;
+	if (mine)
+		drover_crash_point("claimed");
 	return 0;
 }
 
-static int lay_page(struct landing *a, uint64_t page, struct drover_error *e)
+static uint8_t *host(void *place, unsigned int block)
 {
+	const struct postcopy *pc = ((struct arrival *)place)->x->pc;
+
+	return pc->ops->host(pc->state, block);
+}
+
+/* Content is there; its digests come before who waits is let go and may write to it. */
+static int publish(void *place, const struct drover_ram_run *run, unsigned int n,
+		   struct drover_error *e)
+{
+	const struct arrival *a = place;
 	struct postcopy *pc = a->x->pc;
-	bool mine = !drover_bit_test_and_set_atomic(pc->claim[a->block], page);
-	struct drover_ram_run *last = a->nruns ? &a->run[a->nruns - 1] : NULL;
-	uint8_t *at = mine ? pc->ops->host(pc->state, a->block) + drover_page_off(page) :
-		      a->scratch;
-	struct iovec *v = a->niov ? &a->iov[a->niov - 1] : NULL;
+	unsigned int i;
 	int r;
 
-	a->bytes += DROVER_PAGE_SIZE;
-	if (mine && last && last->page + last->npages == page &&
-	    (uint8_t *)v->iov_base + v->iov_len == at) {
-		last->npages++;
-		v->iov_len += DROVER_PAGE_SIZE;
-		return 0;
+	drover_crash_point("received");
+	for (i = 0; i < n; i++)
+		drover_place_digest(pc->ledger->digest[run[i].block],
+				    pc->ops->host(pc->state, run[i].block), &run[i]);
+	drover_crash_point("digested");
+	r = pc->ops->publish(pc->state, run, n, false, e);
+	if (r < 0)
+		return r;
+	drover_crash_point("published");
+	arrived(a, run, n);
+	return 0;
+}
+
+/* Pages that read as zero are dropped, not written. */
+static int zero(void *place, unsigned int block, uint64_t page, uint64_t n, struct drover_error *e)
+{
+	const struct arrival *a = place;
+	struct postcopy *pc = a->x->pc;
+	uint64_t *map = pc->claim[block], end = page + n, at;
+	int r = 0;
+
+	while (page < end && r >= 0) {
+		struct drover_ram_run run = { block, page, 0 };
+
+		for (at = page; at < end && !drover_bit_test_and_set_atomic(map, at); at++)
+			;
+		page = at + 1;          /* somebody else has that one */
+		run.npages = at - run.page;
+		if (!run.npages)
+			continue;
+		r = pc->ops->publish(pc->state, &run, 1, true, e);
+		if (r >= 0)
+			arrived(a, &run, 1);
 	}
-	a->iov[a->niov++] = (struct iovec){ at, DROVER_PAGE_SIZE };
-	if (mine)
-		a->run[a->nruns++] = (struct drover_ram_run){ a->block, page, 1 };
-	r = a->niov == sizeof(a->iov) / sizeof(a->iov[0]) ? land(a, e) : 0;
 	return r;
 }
 
-/* Pages that read as zero: dropped, not written. */
-static int zero_run(struct session *x, struct drover_link *l, unsigned int block, uint64_t page,
-		    uint64_t n, struct drover_error *e)
-{
-	struct drover_ram_run run = { .block = block };
-	uint64_t end = page + n;
-	int r;
-
-	while (page < end) {
-		run.npages = 0;
-		for (; page < end && drover_bit_test_and_set_atomic(x->pc->claim[block], page);
-		     page++)
-			;
-		for (run.page = page; page < end; page++, run.npages++)
-			if (run.npages &&
-			    drover_bit_test_and_set_atomic(x->pc->claim[block], page))
-				break;
-		if (!run.npages)
-			break;
-		r = x->pc->ops->publish(x->pc->state, &run, 1, true, e);
-		if (r < 0)
-			return r;
-		arrived(x, l, &run, 1);
-	}
-	return 0;
-}
-
-static int check_run(struct session *x, unsigned int block, const struct drover_page_run *run,
-		     struct drover_error *e)
-{
-	uint64_t npages = drover_pages(x->m->ram->block[block].size);
-
-	if (run->page >= npages || run->npages > npages - run->page)
-		return drover_err(e, -ERANGE, "block %s: pages %llu+%u of %llu",
-				  x->m->ram->block[block].name, (unsigned long long)run->page,
-				  run->npages, (unsigned long long)npages);
-	if (run->kind != DROVER_PAGES_ZERO && run->kind != DROVER_PAGES_RAW)
-		return drover_err(e, -EBADMSG, "pages of kind %u, which was not negotiated",
-				  run->kind);
-	return 0;
-}
-
-int pc_pages(struct session *x, struct drover_link *l, const struct drover_frame *f,
-	     struct drover_error *e)
-{
-	struct landing a = { .x = x, .link = l };
-	uint64_t raw = 0, zero = 0, page;
-	struct drover_msg_pages m;
-	uint32_t i;
-	int r = drover_pages_decode(l->body, f->body_len, f->payload_len, &m, e);
-
-	if (r >= 0 && (m.block >= x->nblocks || x->skip[m.block]))
-		r = drover_err(e, -EBADMSG, "pages of block %u, which is not migrated", m.block);
-	if (r < 0)
-		return drover_link_bad(l, e), r;
-	if (atomic_load(&x->pc->here))
-		return drover_err(e, -EBADMSG, "channel %s: pages after all have arrived",
-				  drover_channel_name(l->ch));
-	a.block = x->block[m.block];
-	for (i = 0; i < m.n; i++) {
-		struct drover_page_run run = drover_msg_page_run_at(&m, i);
-
-		r = check_run(x, a.block, &run, e);
-		if (r < 0)
-			return drover_link_bad(l, e), r;
-		if (run.kind == DROVER_PAGES_ZERO) {
-			zero += run.npages;
-			r = zero_run(x, l, a.block, run.page, run.npages, e);
-		}
-		for (page = run.page; run.kind == DROVER_PAGES_RAW && r >= 0 &&
-		     page < run.page + run.npages; page++, raw++)
-			r = lay_page(&a, page, e);
-		if (r < 0)
-			return r;
-	}
-	r = land(&a, e);
-	if (r < 0)
-		return r;
-	atomic_fetch_add_explicit(&x->raw_pages, raw, memory_order_relaxed);
-	atomic_fetch_add_explicit(&x->zero_pages, zero, memory_order_relaxed);
-	drover_progress(x->m, drover_now_ns());
-	return 0;
-}
+const struct drover_place_ops pending_place = {
+	.claim = claim,
+	.host = host,
+	.publish = publish,
+	.zero = zero,
+};
 
 /* The source says that all is sent; what it sent on other channels may be under way still. */
 int pc_wait_all(struct session *x, struct drover_error *e)
@@ -408,7 +326,7 @@ int pc_wait_all(struct session *x, struct drover_error *e)
 		pthread_mutex_unlock(&x->lock);
 		r = drover_check_stall(x->m, e);
 		if (r == -ETIMEDOUT)
-			drover_err(e, r, "the source says that all is sent, and %llu pages are missing",
+			drover_err_clear(e), drover_err(e, r, "the source says that all is sent, and %llu pages are missing",
 				   (unsigned long long)atomic_load(&x->pc->missing));
 		pthread_mutex_lock(&x->lock);
 	}
