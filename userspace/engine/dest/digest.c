@@ -1,67 +1,60 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * DIGEST on the destination: what was sent against what was placed. Groups first; where
- * they differ the source sends the pages' digests and the answer names the pages. Every
- * group (one-way: page) must have been compared, in order, or the digests do not agree.
+ * DIGEST on the destination: the comparison, which knows neither session nor channel, and
+ * below it what the session does with its outcome. Called by the thread of main.
  */
+#include "engine/dest/digest.h"
+
 #include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/page-digest.h"
 #include "base/parallel.h"
 #include "engine/dest/dest.h"
+#include "engine/dest/session.h"
+#include "peer/send.h"
 
 /* Groups that a thread digests at a time: some 100 us. */
 #define GROUP_STEP 512u
 
-static uint64_t items(const struct session *x, unsigned int block, unsigned int level)
+int digest_init(struct digest_in *in, const struct drover_ram *ram, bool one_way,
+		struct drover_error *e)
 {
-	uint64_t n = drover_pages(x->m->ram->block[x->block[block]].size);
-
-	return level ? (n + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP : n;
+	in->ram = ram;
+	in->one_way = one_way;
+	in->diff = calloc(1, sizeof(*in->diff));
+	return in->diff ? 0 : drover_err(e, -ENOMEM, "DIGEST: out of memory");
 }
 
-static void skip_unsent(struct session *x)
+void digest_deinit(struct digest_in *in)
 {
-	while (x->digest_block < x->nblocks && x->skip[x->digest_block])
-		x->digest_block++;
+	unsigned int i;
+
+	for (i = 0; in->early && i < in->ram->n; i++) {
+		free(in->early[i].group);
+		free(in->early[i].page);
+	}
+	free(in->early);
+	free(in->diff);
 }
 
-/* In the first pass nothing may be left out: the next item is always the next of the block. */
-static int check_order(struct session *x, const struct drover_msg_digest *m,
-		       struct drover_error *e)
+void digest_blocks(struct digest_in *in, const struct dest_block *block, unsigned int n)
 {
-	uint64_t total;
+	in->block = block;
+	in->nblocks = n;
+}
 
-	if (m->block >= x->nblocks || x->skip[m->block])
-		return drover_err(e, -EBADMSG, "DIGEST: of block %u", m->block);
-	total = items(x, m->block, m->level);
-	if (m->first > total || m->n > total - m->first)
-		return drover_err(e, -EBADMSG, "DIGEST: %llu+%u of %llu",
-				  (unsigned long long)m->first, m->n, (unsigned long long)total);
-	if (x->digest_asked_pages)
-		return m->level ? drover_err(e, -EBADMSG, "DIGEST: groups a second time") : 0;
-	/* A source's new droverd may know a part only: what it has sent itself. */
-	if (x->committed && !m->level) {
-		x->digest_partial = true;
-		return 0;
-	}
-	if (m->level != (x->one_way ? 0 : 1))
-		return drover_err(e, -EBADMSG, "DIGEST: level %u", m->level);
-	skip_unsent(x);
-	if (m->block != x->digest_block || m->first != x->digest_next)
-		return drover_err(e, -EBADMSG, "DIGEST: block %u from %llu, expected block %u from %llu",
-				  m->block, (unsigned long long)m->first, x->digest_block,
-				  (unsigned long long)x->digest_next);
-	x->digest_next += m->n;
-	if (x->digest_next == total) {
-		x->digest_block++;
-		x->digest_next = 0;
-	}
-	return 0;
+void digest_again(struct digest_in *in)
+{
+	in->owned = true;
+	in->step = DIGEST_ALL;
+	in->at = 0;
+	in->next = 0;
+	memset(in->diff, 0, sizeof(*in->diff));
 }
 
 struct group_walk {
@@ -84,166 +77,214 @@ static int group_step(void *arg, uint64_t i, uint64_t end)
 	return 0;
 }
 
-static const uint64_t *digests_of(const struct session *x, unsigned int block)
+static uint64_t groups(uint64_t npages)
 {
-	return x->pc ? x->pc->ledger->digest[block] : drover_place_digests(x->place, block);
+	return (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP;
 }
 
-void session_digest_again(struct session *x)
+int digest_keep_early(struct digest_in *in, unsigned int b, const uint64_t *digest,
+		      const uint64_t *received, struct drover_error *e)
 {
-	x->digest_ok = x->digest_asked_pages = false;
-	x->digest_next = 0;
-	x->digest_block = 0;
-	memset(x->diff, 0, sizeof(*x->diff));
+	uint64_t npages = drover_pages(in->ram->block[b].size);
+	struct group_walk w = { .digest = digest, .npages = npages };
+
+	if (!in->early)
+		in->early = calloc(in->ram->n, sizeof(*in->early));
+	if (!in->early)
+		return drover_err(e, -ENOMEM, "DIGEST: out of memory");
+	w.group = in->early[b].group = calloc(groups(npages), sizeof(*w.group));
+	in->early[b].page = drover_bitmap_new(npages);
+	if (!w.group || !in->early[b].page)
+		return drover_err(e, -ENOMEM, "DIGEST: out of memory");
+	memcpy(in->early[b].page, received, drover_bitmap_bytes(npages));
+	drover_parallel(groups(npages), GROUP_STEP, group_step, &w);
+	return 0;
 }
 
-int session_digest_first(struct session *x, struct drover_error *e)
+static uint64_t pages_of(const struct digest_in *in, unsigned int block)
 {
-	struct postcopy *pc = x->pc;
-	unsigned int i;
+	return drover_pages(in->ram->block[in->block[block].ours].size);
+}
 
-	for (i = 0; x->verify && i < x->m->ram->n; i++) {
-		uint64_t npages = drover_pages(x->m->ram->block[i].size);
-		uint64_t n = (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP;
-		struct group_walk w = { .digest = pc->ledger->digest[i], .npages = npages };
+static void skip_unsent(struct digest_in *in)
+{
+	while (in->at < in->nblocks && in->block[in->at].skip)
+		in->at++;
+}
 
-		w.group = pc->group[i] = calloc(n, sizeof(*w.group));
-		pc->first[i] = drover_bitmap_new(npages);
-		if (!pc->group[i] || !pc->first[i])
-			return drover_err(e, -ENOMEM, "DIGEST: out of memory");
-		memcpy(pc->first[i], pc->ledger->received[i], drover_bitmap_bytes(npages));
-		drover_parallel(n, GROUP_STEP, group_step, &w);
+/* In DIGEST_ALL nothing may be left out: the next item is always the next of the block. */
+static int check_order(struct digest_in *in, const struct drover_msg_digest *m,
+		       struct drover_error *e)
+{
+	uint64_t total;
+
+	if (m->block >= in->nblocks || in->block[m->block].skip)
+		return drover_err(e, -EBADMSG, "DIGEST: of block %u", m->block);
+	total = m->level ? groups(pages_of(in, m->block)) : pages_of(in, m->block);
+	if (m->first > total || m->n > total - m->first)
+		return drover_err(e, -EBADMSG, "DIGEST: %llu+%u of %llu",
+				  (unsigned long long)m->first, m->n, (unsigned long long)total);
+	if (in->step == DIGEST_SOME)
+		return m->level ? drover_err(e, -EBADMSG, "DIGEST: groups a second time") : 0;
+	/* A source's new droverd may know only the digests of what it has sent itself. */
+	if (in->owned && !m->level) {
+		in->partial = true;
+		return 0;
+	}
+	if (m->level != (in->one_way ? 0 : 1))
+		return drover_err(e, -EBADMSG, "DIGEST: level %u", m->level);
+	skip_unsent(in);
+	if (m->block != in->at || m->first != in->next)
+		return drover_err(e, -EBADMSG, "DIGEST: block %u from %llu, expected block %u from %llu",
+				  m->block, (unsigned long long)m->first, in->at,
+				  (unsigned long long)in->next);
+	in->next += m->n;
+	if (in->next == total) {
+		in->at++;
+		in->next = 0;
 	}
 	return 0;
 }
 
-/* Before COMMIT pages may come that the VMM touches while it loads: they don't count yet. */
-static uint64_t page_digest(const struct session *x, unsigned int block, uint64_t page)
+static void note_difference(struct digest_in *in, uint32_t block, uint64_t index)
 {
-	if (x->pc && x->pc->first[block] && !x->committed &&
-	    !drover_bit_test(x->pc->first[block], page))
-		return 0;
-	return digests_of(x, block)[page];
+	in->diff->total++;
+	if (in->diff->n == DROVER_DIGEST_ACK_MAX)
+		return;
+	in->diff->item[in->diff->n].block = block;
+	in->diff->item[in->diff->n++].index = index;
 }
 
-static int compare(struct session *x, const struct drover_msg_digest *m, struct drover_error *e)
+int digest_compare(struct digest_in *in, const struct drover_msg_digest *m,
+		   const uint64_t *mine, struct drover_error *e)
 {
-	unsigned int block = x->block[m->block];
-	const uint64_t *mine = NULL;
+	const struct digest_early *early = NULL;
 	_cleanup_free_ uint64_t *group = NULL;
+	const uint64_t *have = NULL;
 	uint32_t i;
+	int r = check_order(in, m, e);
 
-	if (m->level && x->pc && x->pc->group[block] && !x->committed) {
-		mine = x->pc->group[block] + m->first;
+	if (r < 0)
+		return r;
+	if (in->early && !in->owned)
+		early = &in->early[in->block[m->block].ours];
+	if (m->level && early) {
+		have = early->group + m->first;
 	} else if (m->level) {
 		struct group_walk w = {
-			.digest = digests_of(x, block),
-			.npages = items(x, m->block, 0),
-			.first = m->first,
+			.digest = mine, .npages = pages_of(in, m->block), .first = m->first,
 		};
 
-		w.group = group = calloc(m->n, sizeof(*group));
+		have = w.group = group = calloc(m->n, sizeof(*group));
 		if (!group)
 			return drover_err(e, -ENOMEM, "DIGEST: out of memory");
 		drover_parallel(m->n, GROUP_STEP, group_step, &w);
-		mine = group;
 	}
 	for (i = 0; i < m->n; i++) {
-		if ((mine ? mine[i] : page_digest(x, block, m->first + i)) ==
-		    drover_msg_digest_at(m, i))
-			continue;
-		x->diff->total++;
-		if (x->diff->n < DROVER_DIGEST_ACK_MAX) {
-			x->diff->item[x->diff->n].block = m->block;
-			x->diff->item[x->diff->n++].index = m->first + i;
-		}
+		uint64_t page = m->first + i, d;
+
+		if (have)
+			d = have[i];
+		else
+			d = early && !drover_bit_test(early->page, page) ? 0 : mine[page];
+		if (d != drover_msg_digest_at(m, i))
+			note_difference(in, m->block, page);
 	}
 	return 0;
 }
 
-static int answer(struct session *x, uint16_t level, struct drover_error *e)
+/* Are the differences that were found pages, and not groups? */
+static bool by_page(const struct digest_in *in)
 {
-	uint8_t body[4096];
-	int n;
-
-	if (x->one_way)
-		return 0;
-	x->diff->status = x->diff->total ? 1 : 0;
-	x->diff->level = level;
-	n = drover_digest_ack_encode(x->diff, body, sizeof(body));
-	if (n < 0)
-		return drover_err(e, n, "DIGEST_ACK: %s", drover_strerror(n));
-	return drover_link_send(x->main, DROVER_MSG_DIGEST_ACK, body, (size_t)n, NULL, 0, 0, e);
+	return in->one_way || in->step == DIGEST_SOME || in->partial;
 }
+
+int digest_end(struct digest_in *in, bool nothing, struct drover_error *e)
+{
+	/* All that this source could compare was sent by another droverd, which has freed it. */
+	if (nothing && !in->at && !in->next)
+		in->partial = true;
+	skip_unsent(in);
+	if (in->step == DIGEST_ALL && !in->partial && in->at != in->nblocks)
+		return drover_err(e, -EBADMSG, "DIGEST: it ends before block %u", in->at);
+	in->diff->status = in->diff->total ? 1 : 0;
+	in->diff->level = by_page(in) ? 0 : 1;
+	return 0;
+}
+
+int digest_verdict(struct digest_in *in, enum digest_verdict *ret, struct drover_error *e)
+{
+	if (!in->diff->total && in->step == DIGEST_SOME)
+		return drover_err(e, -EBADMSG, "DIGEST: groups differ, their pages do not");
+	*ret = !in->diff->total ? DIGEST_EQUAL : by_page(in) ? DIGEST_DIFFER : DIGEST_NAME_PAGES;
+	if (*ret == DIGEST_NAME_PAGES) {
+		in->step = DIGEST_SOME;
+		memset(in->diff, 0, sizeof(*in->diff));
+	} else if (*ret == DIGEST_EQUAL || in->owned) {
+		in->step = DIGEST_DONE;
+	}
+	return 0;
+}
+
+/* ---- the session ---- */
 
 static int differ(struct session *x, struct drover_error *e)
 {
+	const struct drover_msg_digest_ack *diff = x->digest.diff;
 	const char *name = "?";
 	uint64_t page = 0;
 	uint32_t i;
 
-	for (i = 0; i < x->diff->n; i++) {
-		name = x->m->ram->block[x->block[x->diff->item[i].block]].name;
-		page = x->diff->item[i].index;
+	for (i = 0; i < diff->n; i++) {
+		name = x->m->ram->block[x->block[diff->item[i].block].ours].name;
+		page = diff->item[i].index;
 		drover_name_page(x->m, name, page);
 	}
-	DROVER_INFO(x->m, digest, "differ: %s:%llu", name,
-			 (unsigned long long)page);
+	DROVER_INFO(x->m, digest, "differ: %s:%llu", name, (unsigned long long)page);
 	return drover_err(e, -EUCLEAN, "digests differ on %llu pages, %s:%llu among them",
-			  (unsigned long long)x->diff->total, name, (unsigned long long)page);
+			  (unsigned long long)diff->total, name, (unsigned long long)page);
+}
+
+static int conclude(struct session *x, struct drover_error *e)
+{
+	enum digest_verdict verdict;
+	int r = digest_verdict(&x->digest, &verdict, e);
+
+	if (r < 0 || verdict == DIGEST_NAME_PAGES)
+		return r;
+	if (verdict == DIGEST_EQUAL)
+		DROVER_INFO(x->m, digest, "equal%s", x->digest.partial ?
+			    "; what another droverd has freed is not compared" : "");
+	else
+		r = differ(x, e);
+	if (!x->digest.owned)
+		return r;
+	/* The guest runs here already, so a difference is told and nothing else. */
+	if (r < 0)
+		drover_fail(x->m, e);
+	drover_err_clear(e);
+	pending_proved(&x->pc->pending);
+	return 0;
 }
 
 int session_digest(struct session *x, size_t len, struct drover_error *e)
 {
 	struct drover_msg_digest m;
-	int r;
+	int r = drover_body_digest(x->main, len, &m, e);
 
-	r = drover_digest_decode(x->main->body, len, &m, e);
-	if (r < 0)
-		return drover_link_bad(x->main, e), r;
-	if (!x->verify || !x->state_done || x->digest_ok ||
-	    (x->committed && !atomic_load(&x->pc->here)))
-		return drover_err(e, -EBADMSG, "DIGEST: not now");
-	if (m.n) {
-		r = check_order(x, &m, e);
-		if (r >= 0)
-			r = compare(x, &m, e);
-		if (r < 0)
-			return r;
-	}
-	if (!(m.flags & DROVER_DIGEST_LAST))
-		return 0;
-	/* That part may be nothing: it was all sent by one that is dead, and freed. */
-	if (x->committed && x->m->config->release_ram && !x->digest_block && !x->digest_next)
-		x->digest_partial = true;
-	skip_unsent(x);
-	if (!x->digest_asked_pages && !x->digest_partial && x->digest_block != x->nblocks)
-		return drover_err(e, -EBADMSG, "DIGEST: it ends before block %u", x->digest_block);
-	r = answer(x, x->one_way || x->digest_asked_pages || x->digest_partial ? 0 : 1, e);
 	if (r < 0)
 		return r;
-	if (!x->diff->total) {
-		if (x->digest_asked_pages)
-			return drover_err(e, -EBADMSG, "DIGEST: groups differ, their pages do not");
-		x->digest_ok = true;
-		if (x->committed)
-			x->pc->proved = true;
-		DROVER_INFO(x->m, digest, "equal%s",
-				 x->digest_partial ?
-				 "; what another droverd has freed is not compared" : "");
-		return 0;
-	}
-	if (x->one_way || x->digest_asked_pages || x->digest_partial) {
-		r = differ(x, e);
-		if (!x->committed)
-			return r;
-		/* The guest runs here already: it is told, and that is all. */
-		x->pc->proved = x->digest_ok = true;
-		drover_fail(x->m, e);
-		drover_err_clear(e);
-		return 0;
-	}
-	x->digest_asked_pages = true;
-	memset(x->diff, 0, sizeof(*x->diff));
-	return 0;
+	if (!x->verify || state_step(&x->state) < STATE_WHOLE || x->digest.step == DIGEST_DONE ||
+	    (fate_committed(&x->fate) && !(x->pc && pending_step(&x->pc->pending) >= PENDING_HERE)))
+		return drover_err(e, -EBADMSG, "DIGEST: not now");
+	if (m.n && m.block < x->nblocks)
+		r = digest_compare(&x->digest, &m, session_digests(x, x->block[m.block].ours), e);
+	else if (m.n)
+		r = drover_err(e, -EBADMSG, "DIGEST: of block %u", m.block);
+	if (r < 0 || !(m.flags & DROVER_DIGEST_LAST))
+		return r;
+	r = digest_end(&x->digest, x->digest.owned && x->m->config->release_ram, e);
+	if (r >= 0 && !x->one_way)
+		r = drover_send_digest_ack(x->main, x->digest.diff, e);
+	return r < 0 ? r : conclude(x, e);
 }

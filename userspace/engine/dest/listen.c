@@ -15,54 +15,33 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/thread.h"
+#include "engine/dest/session.h"
 
 #define ACCEPT_TICK_MS 200
 
-void dest_refuse(struct drover_dest *d, const char *why)
-{
-	DROVER_LOCK(&d->lock);
+/* Connections that have not yet said what they are; more are dropped. */
+#define STRANGERS_MAX 64u
 
-	drover_debug(d->m->log, "connection dropped: %s", why);
-	snprintf(d->refused, sizeof(d->refused), "%s", why);
-	DROVER_STAT(d->m, refused_connections,
-		    drover_stat_get(&d->m->stats.refused_connections) + 1);
-}
-
-/*
- * A source was refused: error-desc says why, also while it waits for the next. Not where a
- * session is under way or the guest is here: that is another migration's story.
+/**
+ * struct conn - one accepted connection and its thread
+ * @done: the thread is about to end and may be joined
+ * @stranger: it has not yet said what it is; its own thread's, once that runs
  */
-static void tell_refusal(struct drover_dest *d, const struct drover_error *e)
-{
-	enum drover_state st = drover_state_get(d->m);
-	DROVER_LOCK(&d->lock);
-
-	if (d->session || d->completed ||
-	    (st != DROVER_STATE_SETUP && st != DROVER_STATE_FAILED))
-		return;
-	drover_replace_error(d->m, e);
-}
-
-int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
-		struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = state };
-	DROVER_LOCK(&d->guest);
-
-	if (token) {
-		memcpy(rec.token, token, sizeof(rec.token));
-		snprintf(rec.peer, sizeof(rec.peer), "%s", d->address);
-	}
-	return d->m->guest->ops->owner_set(d->m->guest, &rec, e);
-}
+struct conn {
+	struct drover_dest *d;
+	struct drover_link *link;
+	pthread_t thread;
+	atomic_bool done;
+	bool stranger;
+	struct conn *next;
+};
 
 static void know_conn(struct conn *c)
 {
-	DROVER_LOCK(&c->d->lock);
-
 	if (c->stranger)
-		c->d->strangers--;
+		atomic_fetch_sub(&c->d->strangers, 1);
 	c->stranger = false;
 }
 
@@ -77,7 +56,7 @@ static void new_session(struct conn *c, size_t len)
 	if (r < 0) {
 		/* Counted before it is told: who has read the answer finds it counted. */
 		dest_refuse(d, e.msg);
-		tell_refusal(d, &e);
+		seat_tell_refusal(d, &e);
 		drover_link_fail(c->link, r, e.msg);
 		drover_link_linger(c->link, drover_deadline_ms(1000));
 		return;
@@ -89,7 +68,7 @@ static void new_session(struct conn *c, size_t len)
 /* It can read the header of our answer, and sees by it which version is spoken here. */
 static void answer_other_age(struct conn *c, const struct drover_error *e)
 {
-	tell_refusal(c->d, e);
+	seat_tell_refusal(c->d, e);
 	drover_link_set(c->link, DROVER_ON_M, 0);
 	drover_link_fail(c->link, e->code, e->msg);
 	drover_link_linger(c->link, drover_deadline_ms(1000));
@@ -121,7 +100,7 @@ static void first_message(struct conn *c)
 		new_session(c, f.body_len);
 	} else if (f.type == DROVER_MSG_ATTACH) {
 		know_conn(c);
-		session_attach(c->d, l, f.body_len);
+		dest_attach(c->d, l, f.body_len);
 	} else {
 		dest_refuse(c->d, "its first message is none of HELLO, ATTACH, OWNER_QUERY");
 	}
@@ -171,11 +150,9 @@ static void welcome(struct drover_dest *d, struct drover_channel *ch)
 	drover_channel_set_stall(ch, d->handshake_timeout);
 	c->d = d;
 	c->stranger = true;
-	pthread_mutex_lock(&d->lock);
-	full = d->strangers >= DEST_STRANGERS_MAX;
+	full = atomic_load(&d->strangers) >= STRANGERS_MAX;
 	if (!full)
-		d->strangers++;
-	pthread_mutex_unlock(&d->lock);
+		atomic_fetch_add(&d->strangers, 1);
 	if (full || pthread_create(&c->thread, NULL, conn_main, c)) {
 		if (!full)
 			know_conn(c);
@@ -210,23 +187,21 @@ static int accept_one(struct drover_dest *d, struct drover_listener *l, struct d
 
 static void accept_loop(struct drover_dest *d)
 {
-	struct pollfd p[DEST_LISTENERS_MAX + 1];
+	struct pollfd p[LISTENERS_MAX + 1];
 	unsigned int i, n;
 
-	/* Who has let go for good has nothing left to ask. */
+	/* Once the source's record is released, nobody will ask who owns the guest. */
 	while (!drover_cancelled(&d->m->cancel) && !atomic_load(&d->released)) {
 		/* migrate-recover adds to them. */
-		pthread_mutex_lock(&d->lock);
-		n = d->nlisteners;
-		pthread_mutex_unlock(&d->lock);
+		n = listeners_count(&d->listeners);
 		for (i = 0; i < n; i++)
-			p[i] = (struct pollfd){ .fd = drover_listener_fd(d->listener[i]),
+			p[i] = (struct pollfd){ .fd = drover_listener_fd(d->listeners.l[i]),
 						.events = POLLIN };
 		p[i] = (struct pollfd){ .fd = d->m->cancel.fd, .events = POLLIN };
 		if (poll(p, i + 1, ACCEPT_TICK_MS) > 0)
 			for (i = 0; i < n; i++)
 				if (p[i].revents)
-					accept_one(d, d->listener[i], NULL);
+					accept_one(d, d->listeners.l[i], NULL);
 		reap(d, false);
 	}
 }
@@ -235,7 +210,7 @@ static void accept_loop(struct drover_dest *d)
 static void one_shot(struct drover_dest *d)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	int r = accept_one(d, d->listener[0], &e);
+	int r = accept_one(d, d->listeners.l[0], &e);
 
 	if (r < 0) {
 		drover_fail(d->m, &e);
@@ -248,43 +223,19 @@ static void one_shot(struct drover_dest *d)
 	reap(d, true);
 	/* Not even a session came of it. */
 	if (drover_state_get(d->m) == DROVER_STATE_SETUP) {
-		drover_err(&e, -EPROTO, "incoming: %.1000s", d->refused);
+		drover_err(&e, -EPROTO, "incoming: %.1000s", d->seat.refused);
 		drover_fail(d->m, &e);
 		drover_state_set(d->m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(d->m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 	}
 }
 
-/* Nobody answers any more: a connection must fail now, not after handshake-timeout. */
-static void stop_listening(struct drover_dest *d)
+static void publish_addresses(struct drover_dest *d)
 {
-	unsigned int i;
+	_cleanup_json_ struct json_object *arr = listeners_addresses(&d->listeners);
 
-	for (i = 0; i < d->nlisteners; i++)
-		drover_listener_free(d->listener[i]);
-	d->nlisteners = 0;
-}
-
-void dest_publish_addresses(struct drover_dest *d)
-{
-	struct json_object *arr = json_object_new_array();
-	unsigned int i;
-
-	for (i = 0; i < d->nlisteners; i++)
-		json_object_array_add(arr, drover_address_to_json(
-				      drover_listener_address(d->listener[i])));
 	DROVER_INFO(d->m, listening, "%s",
-			 json_object_to_json_string_ext(arr, JSON_C_TO_STRING_PLAIN));
-	json_object_put(arr);
-}
-
-int dest_prepare_guest(struct drover_dest *d, struct drover_error *e)
-{
-	struct drover_guest *g = d->m->guest;
-	DROVER_LOCK(&d->guest);
-
-	/* RAM that the source runs on must not be emptied under it. */
-	return d->shared_ram ? g->ops->prepare_shared(g, e) : g->ops->prepare_incoming(g, e);
+		    json_object_to_json_string_ext(arr, JSON_C_TO_STRING_PLAIN));
 }
 
 static void *dest_main(void *arg)
@@ -298,7 +249,7 @@ static void *dest_main(void *arg)
 
 	drover_thread_name("destination", -1);
 	if (r < 0 && take_up) {
-		/* The VMM has it still, and the next droverd may know how. */
+		/* The VMM has the ledger still, and the next droverd may know how to use it. */
 		drover_fail(m, &e);
 	} else if (r < 0) {
 		drover_err_prefix(&e, "prepare the guest: ");
@@ -306,13 +257,13 @@ static void *dest_main(void *arg)
 		drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_FAILING);
 		drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 	} else {
-		dest_publish_addresses(d);
+		publish_addresses(d);
 		if (d->one_shot)
 			one_shot(d);
 		else
 			accept_loop(d);
 	}
-	stop_listening(d);
+	listeners_close(&d->listeners);
 	drover_deaf(m);
 	reap(d, true);
 	if (drover_state_get(m) == DROVER_STATE_SETUP) {
@@ -332,16 +283,8 @@ static int listen_on(struct drover_dest *d, const struct drover_address *a, stru
 		.fd = d->m->fd,
 		.log = d->m->log,
 	};
-	int r;
 
-	if (d->nlisteners == DEST_LISTENERS_MAX)
-		return drover_err(e, -E2BIG, "channels: more than %u addresses",
-				  DEST_LISTENERS_MAX);
-	r = drover_listener_new(a, &o, &d->listener[d->nlisteners], e);
-	if (r < 0)
-		return r;
-	d->nlisteners++;
-	return 0;
+	return listeners_add(&d->listeners, a, &o, e);
 }
 
 static int dest_prepare(struct drover_migration *m, struct drover_error *e)
@@ -358,17 +301,18 @@ static int dest_prepare(struct drover_migration *m, struct drover_error *e)
 	d->handshake_timeout = m->config->handshake_timeout;
 	d->one_way = m->config->one_way;
 	d->shared_ram = m->config->x_ignore_shared;
-	pthread_mutex_init(&d->lock, NULL);
-	pthread_mutex_init(&d->guest, NULL);
+	listeners_init(&d->listeners);
+	pthread_mutex_init(&d->seat.lock, NULL);
+	pthread_mutex_init(&d->guest.lock, NULL);
 	r = listen_on(d, drover_channel_list_main(m->channels), e);
 	for (i = 0; i < m->channels->n && r >= 0; i++)
 		if (m->channels->entry[i].type != DROVER_CHANNEL_MAIN)
 			r = listen_on(d, &m->channels->entry[i].addr, e);
 	if (r < 0)
 		return r;
-	d->one_shot = drover_listener_fd(d->listener[0]) < 0;
-	o = drover_address_to_json(drover_listener_address(d->listener[0]));
-	snprintf(d->address, sizeof(d->address), "%s",
+	d->one_shot = drover_listener_fd(d->listeners.l[0]) < 0;
+	o = drover_address_to_json(drover_listener_address(d->listeners.l[0]));
+	snprintf(d->guest.address, sizeof(d->guest.address), "%s",
 		 json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	json_object_put(o);
 	return 0;
@@ -380,12 +324,17 @@ static void dest_release(struct drover_migration *m)
 
 	if (!d)
 		return;
-	stop_listening(d);
-	pc_free(d->pc, false);
-	pthread_mutex_destroy(&d->guest);
-	pthread_mutex_destroy(&d->lock);
+	listeners_deinit(&d->listeners);
+	postcopy_free(d->seat.pc, false);
+	pthread_mutex_destroy(&d->guest.lock);
+	pthread_mutex_destroy(&d->seat.lock);
 	free(d);
 	m->dest = NULL;
+}
+
+static int dest_blocktime(struct drover_migration *m, struct drover_blocktime_report *ret)
+{
+	return m->dest ? seat_blocktime(m->dest, ret) : -ENOENT;
 }
 
 const struct drover_side_ops drover_dest_side = {
@@ -395,3 +344,26 @@ const struct drover_side_ops drover_dest_side = {
 	.release = dest_release,
 	.blocktime = dest_blocktime,
 };
+
+/* One more address, or one that is listened on already. */
+int drover_migration_recover(struct drover_migration *m,
+			     const struct drover_channel_list *channels, struct drover_error *e)
+{
+	struct drover_channel_opts o = {
+		.cancel = &m->cancel,
+		.incoming = true,
+		.fd = -1,
+		.log = m->log,
+	};
+	unsigned int i;
+	int r = 0;
+
+	if (m->side != DROVER_SIDE_DEST || drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
+		return drover_err(e, -EINVAL,
+				  "Migrate recover can only be run when postcopy is paused.");
+	for (i = 0; i < channels->n && r >= 0; i++)
+		r = listeners_add_late(&m->dest->listeners, &channels->entry[i].addr, &o, e);
+	if (r >= 0)
+		publish_addresses(m->dest);
+	return r;
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * How a session ends. In each case the threads of its other channels have left before
+ * anything is freed, and the seat is left last but for the state. Called by session.c, and by
+ * resume.c for a session that does not get as far as that.
+ */
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "engine/dest/dest.h"
+#include "engine/dest/session.h"
+
+#define FAREWELL_MS 1000
+
+/* No other thread is in it any more. */
+static void clear_out(struct session *x)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	drover_err(&e, -ESHUTDOWN, "the session is over");
+	session_kill(x, &e);
+	/* After COMMIT a session can't be killed, but its channels are of no use to anybody. */
+	channels_close(&x->channels);
+	channels_wait(&x->channels);
+}
+
+/* Fit for the next HELLO: empty, and the record fenced for this one. */
+static void reset_guest(struct session *x)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	int r;
+
+	seat_fence(x->d, x->token);
+	r = dest_prepare_guest(x->d, &e);
+	if (r >= 0)
+		r = dest_record(x->d, DROVER_OWNER_FENCED, x->token, &e);
+	if (r < 0)
+		drover_fail(x->m, &e);
+}
+
+void session_failed(struct session *x, int r, const struct drover_error *e)
+{
+	struct drover_migration *m = x->m;
+
+	drover_fail(m, e);
+	drover_state_set(m, drover_state_get(m), DROVER_STATE_FAILING);
+	if (r != -EREMOTEIO && !x->one_way) {
+		drover_channel_set_cancel(x->main->ch, NULL);
+		drover_channel_set_stall(x->main->ch, FAREWELL_MS);
+		drover_link_fail(x->main, r, e->msg);
+		drover_link_linger(x->main, drover_deadline_ms(FAREWELL_MS));
+	}
+	clear_out(x);
+	session_drop_place(x);
+	if (x->pc) {
+		drover_channel_shutdown(x->main->ch);
+		faults_offline(&x->pc->faults);
+		session_drop_postcopy(x);
+	}
+	reset_guest(x);
+	seat_leave(x->d);
+	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
+}
+
+void session_pause(struct session *x, int r, const struct drover_error *e)
+{
+	struct drover_error error = DROVER_ERROR_INIT;
+	struct drover_migration *m = x->m;
+
+	if (r == -EINTR || r == -ETIMEDOUT) {
+		drover_channel_set_stall(x->main->ch, FAREWELL_MS);
+		drover_link_send_token(x->main, DROVER_MSG_PAUSED, x->token, NULL);
+	}
+	drover_channel_shutdown(x->main->ch);
+	clear_out(x);
+	faults_offline(&x->pc->faults);
+	if (session_complete(x)) {
+		/* The source may not know it yet; it learns it when it comes again. */
+		if (drover_state_get(m) != DROVER_STATE_COMPLETED &&
+		    postcopy_finish(x->pc, &error) < 0)
+			drover_fail(m, &error);
+		drover_state_set(m, drover_state_get(m), DROVER_STATE_COMPLETED);
+	} else {
+		drover_err(&error, r, "postcopy paused: %.900s", e->msg);
+		drover_unfail(m);
+		drover_fail(m, &error);
+		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
+	}
+	seat_leave(x->d);
+}
+
+void session_over(struct session *x)
+{
+	clear_out(x);
+	if (x->pc)
+		faults_offline(&x->pc->faults);
+	seat_leave(x->d);
+}
