@@ -137,8 +137,8 @@ static void setup_migration(struct world *w)
 	drover_config_deinit(&c);
 	w->d.m = m;
 	listeners_init(&w->d.listeners);
-	pthread_mutex_init(&w->d.seat.lock, NULL);
-	pthread_mutex_init(&w->d.guest.lock, NULL);
+	seat_init(&w->d.seat);
+	dest_guest_init(&w->d.guest);
 	drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_SETUP);
 }
 
@@ -177,6 +177,8 @@ static void teardown(struct world *w)
 	close(w->link.d->ch->rfd);
 	mem_link_deinit(&w->link);
 	listeners_deinit(&w->d.listeners);
+	seat_deinit(&w->d.seat);
+	dest_guest_deinit(&w->d.guest);
 	drover_settings_deinit(&w->m);
 	drover_cancel_deinit(&w->m.cancel);
 	munmap(w->f.ram.block[0].host, w->f.ram.block[0].size);

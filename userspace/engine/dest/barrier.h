@@ -3,6 +3,7 @@
 #define DROVER_ENGINE_DEST_BARRIER_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct drover_error;
@@ -35,6 +36,11 @@ void barrier_deinit(struct barrier *b);
 void barrier_expect(struct barrier *b, unsigned int parties);
 /* The final round's ROUND_END has come on main, or the session is one of a resumed postcopy. */
 void barrier_final(struct barrier *b);
+static inline bool barrier_is_final(const struct barrier *b)
+{
+	return b->final_ns;
+}
+
 /**
  * barrier_wait() - a channel has reached the end of @round, which is the present one
  * @idle: called without a lock while others are awaited, several times a second: may say, with

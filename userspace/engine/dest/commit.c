@@ -17,16 +17,9 @@
 
 static int resume(struct session *x, struct drover_error *e)
 {
-	struct drover_guest *g = x->m->guest;
 	uint64_t t = drover_now_ns();
-	int r = 0;
+	int r = dest_start(x->d, x->state.run, !session_armed(x), e);
 
-	pthread_mutex_lock(&x->d->guest.lock);
-	if (x->state.run)
-		r = g->ops->resume(g, e);
-	if (r >= 0 && g->ops->resumed && !session_armed(x))
-		g->ops->resumed(g);
-	pthread_mutex_unlock(&x->d->guest.lock);
 	t = (drover_now_ns() - t) / 1000;
 	if (x->state.run && r >= 0)
 		drover_trace_guest_resumed(t);
@@ -115,7 +108,7 @@ int session_released(struct session *x, size_t len, struct drover_error *e)
 		return drover_err(e, -EBADMSG, "RELEASED: not now");
 	/* The ledger first: a record without a ledger is never taken for an unfinished postcopy. */
 	if (session_armed(x) && drover_state_get(x->m) != DROVER_STATE_COMPLETED &&
-	    postcopy_finish(x->pc, e) < 0)
+	    dest_whole(x->d, e) < 0)
 		drover_fail(x->m, e);
 	drover_crash_point("finished");
 	if (session_armed(x))

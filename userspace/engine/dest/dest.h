@@ -15,13 +15,15 @@
  * owner.c  OWNER_QUERY
  * end.c  how a session ends: failed, paused, over
  * commit.c  COMMIT, RELEASED, END: the handover
+ * discard.c  DISCARD: a session's pages change over to postcopy's way
  * pages.c  PAGES and ROUND_END, from whichever channel
  * release.c  RELEASE: what the source may free
- * postcopy.c  DISCARD: the guest runs before all is here, from arming to the end
+ * begin.c  a session, as HELLO makes it
+ *
+ * seat.c  the one session that a side can have, found by its token; fenced tokens
+ * postcopy.c  the guest runs before all is here: the whole of it, from arming to the end
  * digest.c  DIGEST
  * state.c  STATE
- * begin.c  a session, as HELLO makes it
- * seat.c  the one session that a side can have, found by its token; fenced tokens
  * fate.c  whether a session lives, and whether its COMMIT is done
  *
  * faults.c  fault threads: who waits for pages, and where to ask for them

@@ -78,7 +78,7 @@ void session_pause(struct session *x, int r, const struct drover_error *e)
 	if (session_complete(x)) {
 		/* The source may not know it yet; it learns it when it comes again. */
 		if (drover_state_get(m) != DROVER_STATE_COMPLETED &&
-		    postcopy_finish(x->pc, &error) < 0)
+		    dest_whole(x->d, &error) < 0)
 			drover_fail(m, &error);
 		drover_state_set(m, drover_state_get(m), DROVER_STATE_COMPLETED);
 	} else {

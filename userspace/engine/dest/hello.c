@@ -2,7 +2,8 @@
 /*
  * The incoming side's half of the handshake. The whole question (HELLO and all RANGES) is
  * read before it is answered, so that a refusal is never lost in a reset; everything that
- * does not fit is listed, by option name, in one answer.
+ * does not fit is listed, by option name, in one answer. Called by listen.c, in the
+ * connection's thread.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -109,6 +110,7 @@ static int agree(struct session *x, const struct drover_config *cfg)
 	return 0;
 }
 
+/* From here on the session is what the migration is about: RAM, record and state say so. */
 static int enter(struct session *x, struct drover_error *e)
 {
 	struct drover_migration *m = x->m;
@@ -234,6 +236,9 @@ int dest_hello(struct drover_dest *d, struct drover_link *l, size_t len, struct 
 			drover_state_set(d->m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 		}
 		seat_leave(d);
+		/* The source may have read an answer whose sending has failed here. */
+		channels_close(&x->channels);
+		channels_wait(&x->channels);
 		return r;
 	}
 	*ret = TAKE_PTR(x);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The incoming side: listens, gives each connection a thread, and lets its first message
- * say what it is: HELLO begins a session, ATTACH joins one, OWNER_QUERY asks about one.
- * Everything else is dropped and counted. A bad connection never ends the listening, and
- * a failed session does not either.
+ * The incoming side's table of contents. It listens and gives each connection a thread; the
+ * connection's first message says what it is: HELLO begins a session, ATTACH joins one,
+ * OWNER_QUERY asks about one. Everything else is dropped and counted. A bad connection never
+ * ends the listening, and a failed session does not either. Called by migration.c through
+ * drover_dest_side; no other file of the destination calls this one.
  */
 #include "engine/dest/dest.h"
 
@@ -54,7 +55,7 @@ static void new_session(struct conn *c, size_t len)
 
 	r = dest_hello(d, c->link, len, &x, &e);
 	if (r < 0) {
-		/* Counted before it is told: who has read the answer finds it counted. */
+		/* It is counted before it is told, so a source that has read the answer finds it counted. */
 		dest_refuse(d, e.msg);
 		seat_tell_refusal(d, &e);
 		drover_link_fail(c->link, r, e.msg);
@@ -65,7 +66,7 @@ static void new_session(struct conn *c, size_t len)
 	session_main(x);
 }
 
-/* It can read the header of our answer, and sees by it which version is spoken here. */
+/* A source of another major version can read an answer's header, and with it our version. */
 static void answer_other_age(struct conn *c, const struct drover_error *e)
 {
 	seat_tell_refusal(c->d, e);
@@ -145,7 +146,7 @@ static void welcome(struct drover_dest *d, struct drover_channel *ch)
 		free(c);
 		return;
 	}
-	/* What it is will be known when its first message is. */
+	/* Until the first message has been read, it may be any channel's. */
 	drover_link_set(c->link, DROVER_ON_M | DROVER_ON_D | DROVER_ON_P, 0);
 	drover_channel_set_stall(ch, d->handshake_timeout);
 	c->d = d;
@@ -206,7 +207,7 @@ static void accept_loop(struct drover_dest *d)
 	}
 }
 
-/* A transport of one connection: wait for its end, then there is nothing to listen to. */
+/* The transport gives one connection: once that has ended, there is nothing to listen to. */
 static void one_shot(struct drover_dest *d)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
@@ -221,7 +222,7 @@ static void one_shot(struct drover_dest *d)
 	d->m->fd = -EBADF;      /* the channel owns it now */
 	drover_deaf(d->m);
 	reap(d, true);
-	/* Not even a session came of it. */
+	/* The connection was dropped before there was a session. */
 	if (drover_state_get(d->m) == DROVER_STATE_SETUP) {
 		drover_err(&e, -EPROTO, "incoming: %.1000s", d->seat.refused);
 		drover_fail(d->m, &e);
@@ -302,8 +303,8 @@ static int dest_prepare(struct drover_migration *m, struct drover_error *e)
 	d->one_way = m->config->one_way;
 	d->shared_ram = m->config->x_ignore_shared;
 	listeners_init(&d->listeners);
-	pthread_mutex_init(&d->seat.lock, NULL);
-	pthread_mutex_init(&d->guest.lock, NULL);
+	seat_init(&d->seat);
+	dest_guest_init(&d->guest);
 	r = listen_on(d, drover_channel_list_main(m->channels), e);
 	for (i = 0; i < m->channels->n && r >= 0; i++)
 		if (m->channels->entry[i].type != DROVER_CHANNEL_MAIN)
@@ -325,9 +326,8 @@ static void dest_release(struct drover_migration *m)
 	if (!d)
 		return;
 	listeners_deinit(&d->listeners);
-	postcopy_free(d->seat.pc, false);
-	pthread_mutex_destroy(&d->guest.lock);
-	pthread_mutex_destroy(&d->seat.lock);
+	seat_deinit(&d->seat);
+	dest_guest_deinit(&d->guest);
 	free(d);
 	m->dest = NULL;
 }

@@ -2,24 +2,19 @@
 /*
  * A postcopy on the destination, from the handshake to the proof: the pages that are still to
  * come (pending.c), who waits for them (faults.c), and the guest's VMM, which has the memory
- * and keeps the ledger. Called by the thread of main, and at the start by the destination's.
+ * and keeps the ledger. Called by the threads of main, and at the start by the destination's.
  */
 #include "engine/dest/postcopy.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/crash.h"
 #include "base/err.h"
-#include "base/json.h"
 #include "engine/dest/dest.h"
-#include "engine/dest/session.h"
-#include "peer/send.h"
 
 static const char *const handler_names[] = {
 	[DROVER_FAULT_HANDLER_AUTO] = "auto",
@@ -116,73 +111,6 @@ int postcopy_arm(struct postcopy *pc, bool adopt, struct drover_error *e)
 	return r < 0 ? r : (pending_armed(&pc->pending), 0);
 }
 
-static int bind_ledger(struct session *x, struct drover_error *e)
-{
-	_cleanup_json_ struct json_object *o = drover_config_to_json(x->m->config);
-
-	if (!o)
-		return drover_err(e, -ENOMEM, "postcopy: out of memory");
-	return drover_ledger_bind(x->pc->pending.ledger, x->token,
-				  json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), e);
-}
-
-/* The digests of what is there now; those of what comes later are compared at the end. */
-static int keep_early(struct session *x, struct drover_error *e)
-{
-	const struct pending *p = &x->pc->pending;
-	unsigned int i;
-	int r = 0;
-
-	for (i = 0; x->verify && i < x->m->ram->n && r >= 0; i++)
-		r = digest_keep_early(&x->digest, i, pending_digests(p, i),
-				      pending_received(p, i), e);
-	return r;
-}
-
-static int arm_session(struct session *x, struct drover_error *e)
-{
-	uint64_t t = drover_now_ns();
-	int r = bind_ledger(x, e);
-
-	/* Nothing is received or populated in precopy's way any more. */
-	session_drop_place(x);
-	if (r >= 0)
-		r = keep_early(x, e);
-	if (r >= 0)
-		r = postcopy_arm(x->pc, false, e);
-	if (r < 0)
-		return drover_err_prefix(e, "postcopy: "), r;
-	drover_crash_point("armed");
-	faults_online(&x->pc->faults, x->main, x->channels.urgent, x->block, x->nblocks);
-	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
-		     (unsigned long long)(drover_now_ns() - t) / 1000,
-		     (unsigned long long)pending_missing(&x->pc->pending));
-	drover_state_set(x->m, DROVER_STATE_ACTIVE, DROVER_STATE_POSTCOPY_DEVICE);
-	return 0;
-}
-
-int session_discard(struct session *x, size_t len, struct drover_error *e)
-{
-	struct drover_msg_runs m;
-	uint32_t i;
-	int r = drover_body_runs(x->main, len, &m, e);
-
-	if (r < 0)
-		return r;
-	if (!x->pc || session_armed(x) || !x->barrier.final_ns ||
-	    state_step(&x->state) > STATE_RUN)
-		return drover_err(e, -EBADMSG, "DISCARD: not now");
-	pending_begin_discard(&x->pc->pending);
-	if (m.n && !session_has_block(x, m.block))
-		return drover_err(e, -EBADMSG, "DISCARD: of block %u", m.block);
-	for (i = 0; i < m.n && r >= 0; i++) {
-		struct drover_run run = drover_msg_run_at(&m, i);
-
-		r = pending_discard(&x->pc->pending, x->block[m.block].ours, &run, e);
-	}
-	return r >= 0 && (m.flags & DROVER_RUNS_LAST) ? arm_session(x, e) : r;
-}
-
 void postcopy_all_here(struct postcopy *pc)
 {
 	if (pending_step(&pc->pending) >= PENDING_HERE)
@@ -190,16 +118,4 @@ void postcopy_all_here(struct postcopy *pc)
 	faults_stop(&pc->faults);
 	pending_all_here(&pc->pending);
 	drover_crash_point("all-here");
-}
-
-int postcopy_finish(struct postcopy *pc, struct drover_error *e)
-{
-	struct drover_guest *g = pc->d->m->guest;
-	int r;
-	DROVER_LOCK(&pc->d->guest.lock);
-
-	r = g->ops->ledger_put(g, -1, e);
-	if (g->ops->resumed)
-		g->ops->resumed(g);
-	return r;
 }

@@ -9,7 +9,6 @@
 #include "engine/dest/pending.h"
 
 struct drover_dest;
-struct session;
 
 /**
  * struct postcopy - memory that is still to come; from its session's COMMIT on it outlives
@@ -34,12 +33,5 @@ struct postcopy *postcopy_free(struct postcopy *pc, bool open);
 int postcopy_arm(struct postcopy *pc, bool adopt, struct drover_error *e);
 /* All has arrived: nobody can wait any more. */
 void postcopy_all_here(struct postcopy *pc);
-/*
- * And it has been proved: the guest is like any other, and its VMM forgets the ledger, which
- * was kept so that another droverd could still prove it.
- */
-int postcopy_finish(struct postcopy *pc, struct drover_error *e);
-/* DISCARD has come on main; the last one arms the fault handler. */
-int session_discard(struct session *x, size_t len, struct drover_error *e);
 
 #endif

@@ -15,6 +15,17 @@
 #include "engine/dest/dest.h"
 #include "engine/dest/session.h"
 
+void seat_init(struct seat *s)
+{
+	pthread_mutex_init(&s->lock, NULL);
+}
+
+void seat_deinit(struct seat *s)
+{
+	postcopy_free(s->pc, false);
+	pthread_mutex_destroy(&s->lock);
+}
+
 int seat_take(struct drover_dest *d, struct session *x, struct drover_error *e)
 {
 	enum drover_state st = drover_state_get(d->m);

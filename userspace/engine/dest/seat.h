@@ -38,6 +38,9 @@ struct seat {
 	unsigned int nfenced;
 };
 
+void seat_init(struct seat *s);
+/* The side's threads have ended; who still waits for a page goes on waiting. */
+void seat_deinit(struct seat *s);
 /* For a new session: none while there is one, and none after the guest has arrived. */
 int seat_take(struct drover_dest *d, struct session *x, struct drover_error *e);
 /* For one that resumes a postcopy. */

@@ -65,7 +65,7 @@ static int round_end(struct session *x, const struct drover_frame *f, struct dro
 	return drover_send_round_ack(x->main, &ack, e);
 }
 
-/* 1: the session is over and well */
+/* What one message does. 1: the session is over, and all went well */
 static int dispatch(struct session *x, const struct drover_frame *f, struct drover_error *e)
 {
 	switch (f->type) {
@@ -150,7 +150,7 @@ static int next_message(struct session *x, struct drover_error *e)
 
 	if (r < 0)
 		return r;
-	/* A message has begun: the rest of it must come, however long the pauses between two. */
+	/* A message has begun, so its rest must come in time; between messages a pause is no stall. */
 	drover_runtime_get(x->m, &rt);
 	drover_channel_set_stall(x->main->ch, rt.stall_timeout);
 	r = drover_link_recv(x->main, &f, e);

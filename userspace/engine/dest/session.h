@@ -32,13 +32,16 @@ struct dest_block {
 /**
  * struct session - from an accepted HELLO to its end; written by begin.c alone, but for
  *	@placed (pages.c), @beat_ns (session.c) and what has a file of its own
- * @d, @m, @main, @token, @pc: every file that has to do with them reads them
+ * @d, @m, @main, @token, @version, @one_way, @verify, @nblocks, @block: what the handshake has
+ *	settled; they don't change after it, and any file may read them
  * @version: of the protocol, that both speak
  * @place: precopy's way for pages; NULL once a postcopy is armed
  * @pc: postcopy is possible or under way; the seat's from COMMIT on, until then its own
  * @block: by the source's number
  * @placed: pages that have come
  * @beat_ns: postcopy: of the last look at what is due
+ * @channels, @barrier, @fate, @state, @digest, @pc: nouns with functions of their own, which
+ *	is why many files name them
  */
 struct session {
 	struct drover_dest *d;
@@ -135,6 +138,8 @@ int session_round_end(struct session *x, struct drover_link *l, const struct dro
 int session_wait_all(struct session *x, struct drover_error *e);
 /* release.c: release-ram: tell what has arrived since the last time. 1: something was told */
 int session_release(struct session *x, struct drover_error *e);
+/* discard.c: the last message arms the fault handler */
+int session_discard(struct session *x, size_t len, struct drover_error *e);
 /* commit.c; 1: the session is over and well */
 int session_commit(struct session *x, size_t len, struct drover_error *e);
 int session_released(struct session *x, size_t len, struct drover_error *e);

@@ -117,7 +117,7 @@ static int state_ack(struct session *x, uint32_t status, const char *text, struc
 	struct drover_msg_status st = {
 		.status = status,
 		.text = text,
-		.text_len = (uint32_t)strnlen(text, DROVER_ERR_MAX - 1),
+		.text_len = (uint32_t)strlen(text),
 	};
 
 	return drover_send_status(x->main, DROVER_MSG_STATE_ACK, &st, e);
@@ -125,13 +125,9 @@ static int state_ack(struct session *x, uint32_t status, const char *text, struc
 
 static int load(struct session *x, struct drover_error *e)
 {
-	struct drover_guest *g = x->m->guest;
 	uint64_t t = drover_now_ns();
-	int r;
+	int r = dest_load(x->d, x->state.fd, e);
 
-	pthread_mutex_lock(&x->d->guest.lock);
-	r = g->ops->load(g, x->state.fd, e);
-	pthread_mutex_unlock(&x->d->guest.lock);
 	DROVER_STAT(x->m, state_bytes, x->state.total);
 	DROVER_STAT(x->m, dt_state, (drover_now_ns() - t) / 1000);
 	if (r < 0) {
@@ -157,7 +153,7 @@ int session_state(struct session *x, const struct drover_frame *f, struct drover
 	if (f->payload_len > PIECE_MAX)
 		return drover_err(e, -EBADMSG, "STATE: a piece of %llu bytes",
 				  (unsigned long long)f->payload_len);
-	if (!x->barrier.final_ns)
+	if (!barrier_is_final(&x->barrier))
 		return drover_err(e, -EBADMSG, "STATE before the final round");
 	r = state_check(&x->state, &s, f->payload_len, e);
 	if (r < 0)
