@@ -328,7 +328,7 @@ static const struct row {
 	{ "COMMIT before STATE", "pFc", "ef", false, "before the device state", false, 0, 0 },
 	{ "COMMIT before DIGEST", "pFrsc", "esf", false, "before the digests agreed", false, 0, 0 },
 	{ "COMMIT of another session", "pFrsdk", "esdf", false, "another session's", false, 0, 0 },
-	{ "pages before STATE differ", "pFrsxy", "esxxf", false, "digests differ on 1 pages", false, 0, 0 },
+	{ "a page differs", "pFrsxy", "esxxf", false, "digests differ on 1 pages", false, 0, 0 },
 	{ "groups differ, pages don't", "pFrsxz", "esxdf", false, "their pages do not", false, 0, 0 },
 	{ "COMMIT after a difference", "pFrsxc", "esxf", false, "before the digests agreed", false, 0, 0 },
 	{ "DIGEST before STATE", "pFd", "ef", false, "not now", false, 0, 0 },
@@ -342,12 +342,12 @@ static const struct row {
 	{ "RELEASED before COMMIT", "pFrsdR", "esdf", false, "RELEASED: not now", false, 0, 0 },
 	{ "DISCARD without postcopy", "pFD", "ef", false, "DISCARD: not now", false, 0, 0 },
 	{ "PAUSED without postcopy", "u", "f", false, "PAUSED: not now", false, 0, 0 },
-	{ "END of a stream with a way back", "pFrsdE", "esdf", false, "before the stream was complete", false, 0, 0 },
+	{ "END in a socket", "pFrsdE", "esdf", false, "before the stream was complete", false, 0, 0 },
 	{ "COMMIT in a file", "pFrszc", "", false, "COMMIT", true, 0, 0 },
 	{ "END in the middle of a file", "pFE", "", false, "before the stream was complete", true, 0, 0 },
 	{ "a file with a page that differs", "pFrsy", "", false, "digests differ", true, 0, 0 },
 	{ "the source gives up", "pf", "", false, "source: it broke", false, 0, 0 },
-	{ "the guest refuses the state", "pFrs", "eSf", false, "load device state: not my state", false, -EINVAL, 0 },
+	{ "the guest refuses the state", "pFrs", "eSf", false, "state: not my state", false, -EINVAL, 0 },
 	{ "the VMM does not record", "pFrsdc", "esdf", false, "ownership record", false, 0, -EIO },
 };
 
@@ -458,7 +458,8 @@ static void test_channels(void)
 	a.type = DROVER_ATTACH_DATA;
 	tap_ok(!seat_join(&w.d, &a, other.d), "and nobody joins it any more");
 	a.index = 1;
-	channels_leave(&w.x->channels, &a);
+	channels_withdraw(&w.x->channels, &a);
+	channels_leave(&w.x->channels);
 	say(&w, 'P');
 	session_main(w.x);
 	tap_ok(!strcmp(w.m.view.error.msg, "data/1 broke"), "main says why: %s", w.m.view.error.msg);

@@ -81,6 +81,8 @@ static void take_part(struct session *x, struct drover_link *l, const struct dro
 		session_kill(x, &e);
 	/* A fault thread may be stuck in a send on it. */
 	drover_channel_shutdown(l->ch);
+	/* First from where arming finds it, or it would be told to the fault threads again. */
+	channels_withdraw(&x->channels, a);
 	if (urgent)
 		faults_urgent(&x->pc->faults, a->index, NULL);
 }
@@ -117,5 +119,5 @@ void dest_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 	drover_link_register(d->m, l);
 	take_part(x, l, &a);
 	drover_link_forget(d->m, l);
-	channels_leave(&x->channels, &a);
+	channels_leave(&x->channels);
 }

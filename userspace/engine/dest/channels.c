@@ -52,11 +52,29 @@ bool channels_join(struct channels *c, const struct drover_msg_attach *a, struct
 	return true;
 }
 
-void channels_leave(struct channels *c, const struct drover_msg_attach *a)
+void channels_withdraw(struct channels *c, const struct drover_msg_attach *a)
 {
 	DROVER_LOCK(&c->lock);
 
 	*slot_of(c, a) = NULL;
+}
+
+void channels_each_urgent(struct channels *c,
+			  void (*fn)(void *arg, unsigned int index, struct drover_link *l),
+			  void *arg)
+{
+	unsigned int i;
+	DROVER_LOCK(&c->lock);
+
+	for (i = 0; i < c->nurgent; i++)
+		if (c->urgent[i])
+			fn(arg, i, c->urgent[i]);
+}
+
+void channels_leave(struct channels *c)
+{
+	DROVER_LOCK(&c->lock);
+
 	c->users--;
 	pthread_cond_broadcast(&c->cond);
 }

@@ -39,7 +39,14 @@ void channels_deinit(struct channels *c);
 void channels_expect(struct channels *c, unsigned int ndata, unsigned int nurgent);
 /* false: the session does not want this channel, or has it already. */
 bool channels_join(struct channels *c, const struct drover_msg_attach *a, struct drover_link *l);
-void channels_leave(struct channels *c, const struct drover_msg_attach *a);
+/* Nobody learns of its link from here on; its thread is still inside. */
+void channels_withdraw(struct channels *c, const struct drover_msg_attach *a);
+/* Its thread leaves, and touches the session no more. */
+void channels_leave(struct channels *c);
+/* Tell @fn, under the lock, of each urgent channel that is here. */
+void channels_each_urgent(struct channels *c,
+			  void (*fn)(void *arg, unsigned int index, struct drover_link *l),
+			  void *arg);
 /* All of them fail from here on, and none joins any more. */
 void channels_close(struct channels *c);
 /* Until every thread has left. */

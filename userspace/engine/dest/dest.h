@@ -33,10 +33,9 @@
  * listeners.c  addresses
  * guest.c  the VMM's record, ledger and memory
  *
- * Locks, in taking order: seat.lock, fate.lock; all others (dest_guest.lock, those of
- * channels, barrier, pending, faults and listeners, migration.lock) are taken last. Two
- * exceptions: the fault threads start under dest_guest.lock; faults.lock is held while a
- * page is asked for.
+ * Locks, in taking order: seat.lock, fate.lock; dest_guest.lock, under which the fault
+ * threads start; faults.lock, which is held while a page is asked for; all others (those of
+ * channels, barrier, pending and listeners, migration.lock) are taken last.
  */
 #include "channel/channel.h"
 #include "engine/dest/guest.h"

@@ -51,7 +51,7 @@ static int arm_session(struct session *x, struct drover_error *e)
 	if (r < 0)
 		return drover_err_prefix(e, "postcopy: "), r;
 	drover_crash_point("armed");
-	faults_online(&x->pc->faults, x->main, x->channels.urgent, x->block, x->nblocks);
+	faults_online(&x->pc->faults, x->main, &x->channels, x->block, x->nblocks);
 	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
 		     (unsigned long long)(drover_now_ns() - t) / 1000,
 		     (unsigned long long)pending_missing(&x->pc->pending));

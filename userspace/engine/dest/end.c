@@ -59,7 +59,7 @@ void session_failed(struct session *x, int r, const struct drover_error *e)
 		session_drop_postcopy(x);
 	}
 	reset_guest(x);
-	seat_leave(x->d);
+	seat_leave(x->d, x);
 	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 }
 
@@ -87,7 +87,7 @@ void session_pause(struct session *x, int r, const struct drover_error *e)
 		drover_fail(m, &error);
 		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
 	}
-	seat_leave(x->d);
+	seat_leave(x->d, x);
 }
 
 void session_over(struct session *x)
@@ -95,5 +95,5 @@ void session_over(struct session *x)
 	clear_out(x);
 	if (x->pc)
 		faults_offline(&x->pc->faults);
-	seat_leave(x->d);
+	seat_leave(x->d, x);
 }

@@ -203,7 +203,21 @@ static void ask_again(struct faults *f)
 	}
 }
 
-void faults_online(struct faults *f, struct drover_link *l, struct drover_link *const *urgent,
+void faults_urgent(struct faults *f, unsigned int index, struct drover_link *l)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	if (f->main || !l)
+		f->urgent[index] = l;
+	pthread_rwlock_unlock(&f->lock);
+}
+
+/* The lock is held. */
+static void use_urgent(void *arg, unsigned int index, struct drover_link *l)
+{
+	((struct faults *)arg)->urgent[index] = l;
+}
+
+void faults_online(struct faults *f, struct drover_link *l, struct channels *channels,
 		   const struct dest_block *block, unsigned int n)
 {
 	unsigned int i;
@@ -212,8 +226,7 @@ void faults_online(struct faults *f, struct drover_link *l, struct drover_link *
 	for (i = 0; i < n; i++)
 		f->block[block[i].ours].theirs = i;
 	f->main = l;
-	for (i = 0; i < CHANNELS_URGENT_MAX; i++)
-		f->urgent[i] = urgent[i];
+	channels_each_urgent(channels, use_urgent, f);
 	pthread_rwlock_unlock(&f->lock);
 	ask_again(f);
 }
@@ -226,13 +239,5 @@ void faults_offline(struct faults *f)
 	f->main = NULL;
 	for (i = 0; i < CHANNELS_URGENT_MAX; i++)
 		f->urgent[i] = NULL;
-	pthread_rwlock_unlock(&f->lock);
-}
-
-void faults_urgent(struct faults *f, unsigned int index, struct drover_link *l)
-{
-	pthread_rwlock_wrlock(&f->lock);
-	if (f->main || !l)
-		f->urgent[index] = l;
 	pthread_rwlock_unlock(&f->lock);
 }

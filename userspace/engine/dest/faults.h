@@ -55,11 +55,12 @@ int faults_start(struct faults *f, unsigned int threads, struct drover_error *e)
 /* Idempotent */
 void faults_stop(struct faults *f);
 /**
- * faults_online() - a source is connected at @l: what was asked for and has not come is asked again
+ * faults_online() - a source is connected: what was asked for and has not come is asked again
+ * @l: main
+ * @channels: the session's; its urgent ones that have joined already are used
  * @block, @n: by the source's number, which of our blocks it is
- * @urgent: those of the urgent channels that have joined already
  */
-void faults_online(struct faults *f, struct drover_link *l, struct drover_link *const *urgent,
+void faults_online(struct faults *f, struct drover_link *l, struct channels *channels,
 		   const struct dest_block *block, unsigned int n);
 void faults_offline(struct faults *f);
 /* An urgent channel comes or, NULL, goes while the session lives. */

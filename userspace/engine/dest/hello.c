@@ -163,6 +163,8 @@ static int decide(struct session *x, struct drover_link *l, struct json_object *
 	if (r >= 0)
 		r = read_ranges(x, l, !n, e);
 	if (n) {
+		/* A source that has read the refusal may try again at once. */
+		seat_leave(x->d, x);
 		if (r >= 0 && !x->one_way)
 			session_answer(x, DROVER_ACK_REFUSED, no, features, NULL);
 		drover_config_refusals_text(no, text, sizeof(text));
@@ -235,7 +237,7 @@ int dest_hello(struct drover_dest *d, struct drover_link *l, size_t len, struct 
 			drover_state_set(d->m, DROVER_STATE_ACTIVE, DROVER_STATE_FAILING);
 			drover_state_set(d->m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 		}
-		seat_leave(d);
+		seat_leave(d, x);
 		/* The source may have read an answer whose sending has failed here. */
 		channels_close(&x->channels);
 		channels_wait(&x->channels);

@@ -75,7 +75,7 @@ static inline uint64_t *pending_digests(const struct pending *p, unsigned int bl
 /* @ledger is taken over, also on failure. */
 int pending_init(struct pending *p, const struct drover_ram *ram, struct drover_ledger *ledger,
 		 struct drover_error *e);
-/* @open: everybody who waits goes on, as before a guest is emptied. Also after pending_init() has failed. */
+/* @open: everybody who waits goes on, as before a guest is emptied. Also after a failed init. */
 void pending_deinit(struct pending *p, bool open);
 
 /* A run of DISCARD; before the first one counts, all pages count as received. */
@@ -93,7 +93,7 @@ int pending_arm(struct pending *p, const struct drover_fault_ops *ops,
 void pending_armed(struct pending *p);
 /* What is claimed and has not arrived was under way on a connection that is gone. */
 void pending_drop_claims(struct pending *p);
-/* A toucher waits. true: the page has to be asked for; false: it is there, and the toucher goes on */
+/* A toucher waits. true: the page has to be asked for; false: it is there, the toucher goes on */
 bool pending_fault(struct pending *p, const struct drover_fault *f);
 
 /** struct arrival - argument of pending_place: what arrives, and by which channel (for traces) */

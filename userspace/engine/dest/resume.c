@@ -64,7 +64,7 @@ static int enter(struct session *x, struct drover_error *e)
 		r = send_received(x, e);
 	if (r < 0)
 		return r;
-	faults_online(&x->pc->faults, x->main, x->channels.urgent, x->block, x->nblocks);
+	faults_online(&x->pc->faults, x->main, &x->channels, x->block, x->nblocks);
 	drover_unfail(m);
 	drover_state_set(m, DROVER_STATE_POSTCOPY_RECOVER, DROVER_STATE_POSTCOPY_ACTIVE);
 	return 0;

@@ -54,11 +54,12 @@ int seat_take_again(struct drover_dest *d, struct session *x, struct drover_erro
 	return 0;
 }
 
-void seat_leave(struct drover_dest *d)
+void seat_leave(struct drover_dest *d, const struct session *x)
 {
 	DROVER_LOCK(&d->seat.lock);
 
-	d->seat.session = NULL;
+	if (d->seat.session == x)
+		d->seat.session = NULL;
 }
 
 void seat_arrived(struct drover_dest *d, struct postcopy *pc)

@@ -45,7 +45,8 @@ void seat_deinit(struct seat *s);
 int seat_take(struct drover_dest *d, struct session *x, struct drover_error *e);
 /* For one that resumes a postcopy. */
 int seat_take_again(struct drover_dest *d, struct session *x, struct drover_error *e);
-void seat_leave(struct drover_dest *d);
+/* Nothing happens when @x does not have the seat. */
+void seat_leave(struct drover_dest *d, const struct session *x);
 /* COMMIT is done, or was done by an earlier droverd; @pc: the postcopy that goes on, or NULL */
 void seat_arrived(struct drover_dest *d, struct postcopy *pc);
 struct postcopy *seat_postcopy(struct drover_dest *d);
@@ -54,7 +55,8 @@ int seat_blocktime(struct drover_dest *d, struct drover_blocktime_report *ret);
 
 /*
  * The session that this ATTACH belongs to, which the channel has joined; NULL: no session here
- * wants it. The caller must channels_leave().
+ * wants it. The caller must channels_withdraw() and
+ * channels_leave().
  */
 struct session *seat_join(struct drover_dest *d, const struct drover_msg_attach *a,
 			  struct drover_link *l);
