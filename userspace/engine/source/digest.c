@@ -69,13 +69,13 @@ int source_digest_init(struct drover_source *s, struct drover_error *e)
 	for (i = 0; i < s->m->ram->n; i++) {
 		uint64_t npages = drover_pages(s->m->ram->block[i].size), n = groups_of(npages);
 
-		if (s->one_way || !s->digest[i])
+		if (s->one_way || !s->mem.block[i].digest || s->mem.block[i].group)
 			continue;
 		if (s->m->config->postcopy_ram)
-			touch(s->digest[i], npages);
-		s->group[i] = calloc(n, sizeof(*s->group[i]));
-		s->fresh[i] = calloc(n, sizeof(*s->fresh[i]));
-		if (!s->group[i] || !s->fresh[i])
+			touch(s->mem.block[i].digest, npages);
+		s->mem.block[i].group = calloc(n, sizeof(*s->mem.block[i].group));
+		s->mem.block[i].fresh = calloc(n, sizeof(*s->mem.block[i].fresh));
+		if (!s->mem.block[i].group || !s->mem.block[i].fresh)
 			return drover_err(e, -ENOMEM, "migration: digests: out of memory");
 	}
 	return 0;
@@ -89,13 +89,13 @@ uint64_t source_digest_stale(struct drover_source *s)
 	for (i = 0; i < s->m->ram->n; i++) {
 		uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0, page = 0, n;
 
-		if (!s->fresh[i])
+		if (!s->mem.block[i].fresh)
 			continue;
-		while ((n = drover_bitmap_next_run(s->dirty[i], npages, at, &page))) {
+		while ((n = drover_bitmap_next_run(s->mem.block[i].dirty, npages, at, &page))) {
 			uint64_t first = page / DROVER_DIGEST_GROUP;
 			uint64_t end = groups_of(page + n);
 
-			memset(&s->fresh[i][first], false, end - first);
+			memset(&s->mem.block[i].fresh[first], false, end - first);
 			stale += end - first;
 			at = end * DROVER_DIGEST_GROUP;
 		}
@@ -120,11 +120,11 @@ static int group_step(void *arg, uint64_t g, uint64_t end)
 		uint64_t p = g * DROVER_DIGEST_GROUP, dirty;
 		uint64_t len = npages - p < DROVER_DIGEST_GROUP ? npages - p : DROVER_DIGEST_GROUP;
 
-		if (s->fresh[w->block][g] ||
-		    (!w->all && drover_bitmap_next_run(s->dirty[w->block], p + len, p, &dirty)))
+		if (s->mem.block[w->block].fresh[g] ||
+		    (!w->all && drover_bitmap_next_run(s->mem.block[w->block].dirty, p + len, p, &dirty)))
 			continue;
-		s->group[w->block][g] = drover_digest_group(&s->digest[w->block][p], len);
-		s->fresh[w->block][g] = true;
+		s->mem.block[w->block].group[g] = drover_digest_group(&s->mem.block[w->block].digest[p], len);
+		s->mem.block[w->block].fresh[g] = true;
 		done++;
 	}
 	atomic_fetch_add(&w->done, done);
@@ -147,7 +147,7 @@ void source_digest_ahead(struct drover_source *s)
 	unsigned int i;
 
 	for (i = 0; i < s->m->ram->n; i++)
-		if (s->fresh[i])
+		if (s->mem.block[i].fresh)
 			make_groups(s, i, false);
 }
 
@@ -156,7 +156,7 @@ void source_digest_now(struct drover_source *s)
 	unsigned int i;
 
 	for (i = 0; i < s->m->ram->n; i++)
-		if (s->fresh[i])
+		if (s->mem.block[i].fresh)
 			make_groups(s, i, true);
 }
 
@@ -165,7 +165,7 @@ static int digest_block(struct drover_source *s, unsigned int i, uint16_t level,
 {
 	uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0;
 	uint64_t total = level ? groups_of(npages) : npages;
-	const uint64_t *d = level ? s->group[i] : s->digest[i];
+	const uint64_t *d = level ? s->mem.block[i].group : s->mem.block[i].digest;
 	int r = 0;
 
 	if (level)
@@ -188,7 +188,7 @@ int source_digest(struct drover_source *s, struct drover_error *e)
 	if (s->m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
 	for (i = 0; i < s->m->ram->n; i++) {
-		if (s->skip[i])
+		if (s->mem.block[i].skip)
 			continue;
 		r = digest_block(s, i, s->one_way ? 0 : 1, e);
 		if (r < 0)
@@ -205,11 +205,11 @@ int source_digest_known(struct drover_source *s, struct drover_error *e)
 	for (i = 0; i < s->m->ram->n; i++) {
 		uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0, page = 0, n;
 
-		while (r >= 0 && s->known[i] &&
-		       (n = drover_bitmap_next_run(s->known[i], npages, at, &page))) {
+		while (r >= 0 && s->mem.block[i].known &&
+		       (n = drover_bitmap_next_run(s->mem.block[i].known, npages, at, &page))) {
 			if (n > DROVER_DIGEST_MAX)
 				n = DROVER_DIGEST_MAX;
-			r = send_digests(s, i, 0, page, &s->digest[i][page], (uint32_t)n, false, e);
+			r = send_digests(s, i, 0, page, &s->mem.block[i].digest[page], (uint32_t)n, false, e);
 			at = page + n;
 		}
 	}
@@ -227,13 +227,13 @@ static int go_down(struct drover_source *s, const struct drover_msg_digest_ack *
 		unsigned int b = a->item[i].block;
 		uint64_t npages, p = a->item[i].index * DROVER_DIGEST_GROUP;
 
-		if (b >= s->m->ram->n || s->skip[b])
+		if (b >= s->m->ram->n || s->mem.block[b].skip)
 			return drover_err(e, -EBADMSG, "DIGEST_ACK: it names block %u", b);
 		npages = drover_pages(s->m->ram->block[b].size);
 		if (a->item[i].index >= groups_of(npages))
 			return drover_err(e, -EBADMSG, "DIGEST_ACK: it names group %llu",
 					  (unsigned long long)a->item[i].index);
-		r = send_digests(s, b, 0, p, &s->digest[b][p],
+		r = send_digests(s, b, 0, p, &s->mem.block[b].digest[p],
 				 npages - p < DROVER_DIGEST_GROUP ? (uint32_t)(npages - p) :
 				 DROVER_DIGEST_GROUP, false, e);
 		if (r < 0)
@@ -303,6 +303,6 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 	if (a->status)
 		return name_pages(s, a, e);
 	DROVER_INFO(s->m, digest, "equal%s",
-			 s->known[0] ? "; what another droverd has freed is not compared" : "");
+			 memory_partial(&s->mem) ? "; what another droverd has freed is not compared" : "");
 	return 0;
 }

@@ -69,7 +69,7 @@ static int send_hello(struct drover_source *s, bool resume, struct drover_error 
 		snprintf(h->block[i].name, sizeof(h->block[i].name), "%s", m->ram->block[i].name);
 		h->block[i].gpa = m->ram->block[i].gpa;
 		h->block[i].size = m->ram->block[i].size;
-		h->block[i].flags = s->skip[i] ? DROVER_RAM_SHARED_DEST : 0;
+		h->block[i].flags = s->mem.block[i].skip ? DROVER_RAM_SHARED_DEST : 0;
 	}
 	h->config = json_object_to_json_string_ext(cfg, JSON_C_TO_STRING_PLAIN);
 	h->config_len = (uint32_t)strlen(h->config);
@@ -116,11 +116,12 @@ static int send_ranges(struct drover_source *s, struct drover_error *e)
 	for (i = 0; i < ram->n && r >= 0; i++) {
 		uint64_t npages = drover_pages(ram->block[i].size);
 
-		if (s->skip[i])
+		if (s->mem.block[i].skip)
 			continue;
-		memcpy(s->dirty[i], drover_tracker_data(s->tracker, i), drover_bitmap_bytes(npages));
-		merge_ranges(s->dirty[i], npages);
-		r = drover_link_send_runs(s->main, DROVER_MSG_RANGES, i, s->dirty[i], npages, e);
+		memcpy(s->mem.block[i].dirty, drover_tracker_data(s->mem.tracker, i),
+		       drover_bitmap_bytes(npages));
+		merge_ranges(s->mem.block[i].dirty, npages);
+		r = drover_link_send_runs(s->main, DROVER_MSG_RANGES, i, s->mem.block[i].dirty, npages, e);
 	}
 	return r < 0 ? r : drover_link_send_last(s->main, DROVER_MSG_RANGES, e);
 }
@@ -331,8 +332,8 @@ static int read_recover(struct drover_source *s, uint64_t deadline, struct drove
 	int r;
 
 	for (i = 0; i < ram->n; i++)
-		if (!s->skip[i])
-			drover_bitmap_set_range(s->dirty[i], 0, drover_pages(ram->block[i].size));
+		if (!s->mem.block[i].skip)
+			drover_bitmap_set_range(s->mem.block[i].dirty, 0, drover_pages(ram->block[i].size));
 	do {
 		r = drover_link_poll(s->main, deadline);
 		if (r > 0)
@@ -347,7 +348,7 @@ static int read_recover(struct drover_source *s, uint64_t deadline, struct drove
 		r = drover_runs_decode(s->main->body, f.body_len, &m, e);
 		if (r < 0)
 			return drover_link_bad(s->main, e), r;
-		if (m.n && (m.block >= ram->n || s->skip[m.block]))
+		if (m.n && (m.block >= ram->n || s->mem.block[m.block].skip))
 			return drover_err(e, -EBADMSG, "resume: RECOVER of block %u", m.block);
 		for (i = 0; i < m.n; i++) {
 			struct drover_run run = drover_msg_run_at(&m, i);
@@ -359,7 +360,7 @@ static int read_recover(struct drover_source *s, uint64_t deadline, struct drove
 						  (unsigned long long)run.page,
 						  (unsigned long long)run.npages,
 						  (unsigned long long)npages);
-			drover_bitmap_clear_range(s->dirty[m.block], run.page, run.npages);
+			drover_bitmap_clear_range(s->mem.block[m.block].dirty, run.page, run.npages);
 		}
 	} while (!(m.flags & DROVER_RUNS_LAST));
 	return 0;

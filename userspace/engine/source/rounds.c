@@ -22,29 +22,18 @@
 /* Between harvests of a guest that does not converge, so that they do not spin. */
 #define MIN_ROUND_MS 5
 
-static uint64_t count_dirty(const struct drover_source *s)
-{
-	uint64_t sum = 0;
-	unsigned int i;
-
-	for (i = 0; i < s->m->ram->n; i++)
-		if (!s->skip[i])
-			sum += drover_bitmap_count(s->dirty[i],
-						   drover_pages(s->m->ram->block[i].size));
-	return sum;
-}
-
 /* What has been written since the last look, too; how long looking took. */
 static int look(struct drover_source *s, bool final, struct drover_error *e)
 {
 	uint64_t begin = drover_now_ns();
-	int r = drover_tracker_harvest(s->tracker, s->dirty, final, e);
+	uint64_t pinned = 0;
+	int r = memory_harvest(&s->mem, final, s->m->log, &pinned, e);
 
 	if (r < 0)
 		return r;
 	if (final)
-		source_pinned(s);
-	s->dirty_pages = count_dirty(s);
+		DROVER_STAT(s->m, pinned_pages, pinned);
+	s->dirty_pages = memory_dirty(&s->mem);
 	s->stale_groups = source_digest_stale(s);
 	s->harvest_us = (drover_now_ns() - begin) / 1000;
 	s->harvest_ns = begin;
@@ -232,7 +221,7 @@ static uint64_t all_groups(const struct drover_source *s)
 	unsigned int i;
 
 	for (i = 0; i < s->m->ram->n; i++)
-		if (s->fresh[i])
+		if (s->mem.block[i].fresh)
 			groups += drover_pages(s->m->ram->block[i].size) / DROVER_DIGEST_GROUP;
 	return groups;
 }
@@ -401,7 +390,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	s->harvest_ns = drover_now_ns();
-	s->dirty_pages = count_dirty(s);
+	s->dirty_pages = memory_dirty(&s->mem);
 	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
 	DROVER_STAT(s->m, dirty_sync_count, 1);
 	drover_send_event(s->m, DROVER_EVENT_PASS);

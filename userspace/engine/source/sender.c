@@ -85,11 +85,11 @@ static bool work_take(struct drover_source *s, struct unit *u)
 	if (cut_short(s))
 		return false;
 	while (w->block < ram->n || work_wraps(s)) {
-		uint64_t *map = s->dirty[w->block];
+		uint64_t *map = s->mem.block[w->block].dirty;
 		uint64_t words = drover_bitmap_words(drover_pages(ram->block[w->block].size));
-		const uint64_t *data = source_data(s, w->block);
+		const uint64_t *data = memory_data(&s->mem, &s->mem.block[w->block]);
 
-		for (; w->word < words && !s->skip[w->block]; w->word++) {
+		for (; w->word < words && !s->mem.block[w->block].skip; w->word++) {
 			uint64_t bits = __atomic_load_n(&map[w->word], __ATOMIC_RELAXED);
 			unsigned int k;
 
@@ -152,8 +152,8 @@ static void scan_page(struct drover_source *s, struct build *b, unsigned int blo
 	uint8_t *at = s->m->ram->block[block].host + drover_page_off(page);
 	bool zero = hole || (s->detect_zero && s->is_zero(at));
 
-	if (s->digest[block])
-		s->digest[block][page] = zero ? 0 : drover_page_digest(at);
+	if (s->mem.block[block].digest)
+		s->mem.block[block].digest[page] = zero ? 0 : drover_page_digest(at);
 	add_page(b, page, zero ? DROVER_PAGES_ZERO : DROVER_PAGES_RAW, at);
 }
 
@@ -311,7 +311,7 @@ int sender_page(struct drover_source *s, struct drover_link *l, unsigned int blo
 	b.nruns = 0;
 	b.niov = 1;
 	b.payload = b.raw = b.zero = 0;
-	scan_page(s, &b, block, page, !drover_bit_test(source_data(s, block), page));
+	scan_page(s, &b, block, page, !drover_bit_test(memory_data(&s->mem, &s->mem.block[block]), page));
 	msg.run = b.run;
 	n = drover_pages_encode(&msg, head + DROVER_FRAME_LEN, sizeof(head) - DROVER_FRAME_LEN);
 	if (n < 0)

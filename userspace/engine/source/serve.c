@@ -16,7 +16,6 @@
 #include "base/parallel.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
-#include "ram/datamap.h"
 
 /* A lost wake-up costs no more than this. */
 #define TICK_MS 20
@@ -24,23 +23,11 @@
 /* Pages a thread hashes at a time. */
 #define HASH_STEP 4096u
 
-static uint64_t count_left(const struct drover_source *s)
-{
-	uint64_t sum = 0;
-	unsigned int i;
-
-	for (i = 0; i < s->m->ram->n; i++)
-		if (!s->skip[i])
-			sum += drover_bitmap_count(s->dirty[i],
-						   drover_pages(s->m->ram->block[i].size));
-	return sum;
-}
-
 /* Both sides count a page that is not there as zero, until it is. */
 static void forget_digests(struct drover_source *s, unsigned int block, uint64_t page, uint64_t n)
 {
-	if (s->digest[block])
-		memset(&s->digest[block][page], 0, n * sizeof(*s->digest[block]));
+	if (s->mem.block[block].digest)
+		memset(&s->mem.block[block].digest[page], 0, n * sizeof(*s->mem.block[block].digest));
 }
 
 int source_discard(struct drover_source *s, struct drover_error *e)
@@ -49,17 +36,17 @@ int source_discard(struct drover_source *s, struct drover_error *e)
 	unsigned int i;
 	int r = 0;
 
-	atomic_store(&s->left, count_left(s));
+	atomic_store(&s->left, memory_dirty(&s->mem));
 	for (i = 0; i < ram->n && r >= 0; i++) {
 		uint64_t npages = drover_pages(ram->block[i].size), at = 0, start = 0, n;
 
-		if (s->skip[i])
+		if (s->mem.block[i].skip)
 			continue;
-		while ((n = drover_bitmap_next_run(s->dirty[i], npages, at, &start))) {
+		while ((n = drover_bitmap_next_run(s->mem.block[i].dirty, npages, at, &start))) {
 			forget_digests(s, i, start, n);
 			at = start + n;
 		}
-		r = drover_link_send_runs(s->main, DROVER_MSG_DISCARD, i, s->dirty[i], npages, e);
+		r = drover_link_send_runs(s->main, DROVER_MSG_DISCARD, i, s->mem.block[i].dirty, npages, e);
 	}
 	source_digest_stale(s);
 	source_digest_now(s);
@@ -114,11 +101,11 @@ struct hash_walk {
 static int hash_step(void *arg, uint64_t page, uint64_t end)
 {
 	struct hash_walk *w = arg;
-	const uint64_t *data = source_data(w->s, w->block);
+	const uint64_t *data = memory_data(&w->s->mem, &w->s->mem.block[w->block]);
 	const uint8_t *host = w->s->m->ram->block[w->block].host;
 
 	for (; page < end; page++)
-		w->s->digest[w->block][page] = drover_bit_test(data, page) ?
+		w->s->mem.block[w->block].digest[page] = drover_bit_test(data, page) ?
 			drover_page_digest(host + drover_page_off(page)) : 0;
 	return 0;
 }
@@ -136,14 +123,14 @@ static int prove(struct drover_source *s, struct drover_error *e)
 		struct hash_walk w = { .s = s, .block = i };
 		uint64_t npages = drover_pages(m->ram->block[i].size);
 
-		if (s->skip[i])
+		if (s->mem.block[i].skip)
 			continue;
 		if (s->adopted && !m->config->release_ram)
 			drover_parallel(npages, HASH_STEP, hash_step, &w);
-		memset(s->fresh[i], 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
+		memset(s->mem.block[i].fresh, 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
 	}
 	/* What another daemon sent may have been freed by it. */
-	r = s->known[0] ? source_digest_known(s, e) : source_digest(s, e);
+	r = memory_partial(&s->mem) ? source_digest_known(s, e) : source_digest(s, e);
 	if (r < 0)
 		return r;
 	r = source_digest_ack(s, e);
@@ -251,32 +238,12 @@ static int over(struct drover_source *s)
 	return 1;
 }
 
-static int alloc_adopted(struct drover_source *s, struct drover_error *e)
+static int adopt_memory(struct drover_source *s, struct drover_error *e)
 {
-	unsigned int i;
-	int r;
+	const struct drover_config *c = s->m->config;
+	int r = memory_adopt(&s->mem, c->verify != DROVER_VERIFY_NONE, c->release_ram, e);
 
-	for (i = 0; i < s->m->ram->n; i++) {
-		const struct drover_ram_block *b = &s->m->ram->block[i];
-
-		if (s->data_map[i])
-			continue;
-		s->data_map[i] = drover_bitmap_new(drover_pages(b->size));
-		if (!s->data_map[i])
-			return drover_err(e, -ENOMEM, "resume: out of memory");
-		r = drover_datamap_read(b, s->data_map[i], e);
-		if (r < 0)
-			return r;
-		if (s->m->config->release_ram) {
-			s->known[i] = drover_bitmap_new(drover_pages(b->size));
-			if (!s->known[i])
-				return drover_err(e, -ENOMEM, "resume: out of memory");
-			drover_bitmap_or(s->known[i], s->dirty[i], drover_pages(b->size));
-		}
-		if (s->m->config->verify != DROVER_VERIFY_NONE && !s->digest[i])
-			s->digest[i] = calloc(drover_pages(b->size), sizeof(uint64_t));
-	}
-	return s->group[0] ? 0 : source_digest_init(s, e);
+	return r < 0 ? r : source_digest_init(s, e);
 }
 
 /* 1: the destination has all of it, and can't go on with what it has no use for */
@@ -293,13 +260,13 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	if (r == -EREMOTEIO && source_done_there(s))
 		return 1;
 	if (r >= 0 && s->adopted)
-		r = alloc_adopted(s, e);
+		r = adopt_memory(s, e);
 	if (r < 0)
 		return r;
 	/* As since the switchover: what this thread sends it can't watch. */
 	drover_runtime_get(m, &rt);
 	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
-	atomic_store(&s->left, count_left(s));
+	atomic_store(&s->left, memory_dirty(&s->mem));
 	s->round = 0;
 	s->pong_ns = s->ping_ns = 0;
 	r = senders_start(s, e);

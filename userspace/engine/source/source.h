@@ -6,6 +6,7 @@
  * The source's own files and nobody else.
  *
  * thread.c  the thread: the order of things, and what happens when one fails
+ * memory.c  the guest's RAM: what is dirty, what was sent, the tracker
  * hello.c  connect, HELLO, ATTACH
  * inbox.c  what comes back on the main channel
  * sender.c  channel threads: scan, digest, send
@@ -22,6 +23,7 @@
 #include "engine/internal.h"
 #include "engine/limit.h"
 #include "engine/policy.h"
+#include "engine/source/memory.h"
 
 /* Raw pages a frame: 256 KiB keeps scan, digest and copy in the cache. */
 #define SENDER_PAGES 64u
@@ -94,8 +96,7 @@ struct urgent {
 
 struct drover_source {
 	struct drover_migration *m;
-	struct drover_track_source *track_source;       /* outlives @tracker */
-	struct drover_tracker *tracker;
+	struct source_memory mem;
 	struct drover_link *main;
 	struct drover_link **data;
 	unsigned int ndata;
@@ -106,11 +107,8 @@ struct drover_source {
 	bool zero_copy;
 	bool was_running;       /* before the migration: it runs again when that fails */
 	bool paused;            /* by us */
-	bool stopped_tracking;
 	bool postcopy;          /* the guest runs, or will, before all is sent */
 	bool adopted;           /* what was sent before is another droverd's knowledge */
-	uint64_t *data_map[DROVER_RAM_BLOCKS_MAX];      /* adopted: pages that hold data */
-	uint64_t *known[DROVER_RAM_BLOCKS_MAX]; /* adopted, release-ram: pages that we have sent */
 	_Atomic uint64_t left;  /* pages to send, in postcopy */
 	struct drover_link *urgent_link[DROVER_ATTACH_POSTCOPY_MAX + 1];
 	struct urgent urgent[DROVER_ATTACH_POSTCOPY_MAX + 1];
@@ -120,11 +118,6 @@ struct drover_source {
 	uint64_t lost_bytes;    /* sent on channels that are gone */
 	bool switchover_ok;     /* SWITCHOVER_ACK came, or none is wanted */
 	bool switchover_asked;
-	bool skip[DROVER_RAM_BLOCKS_MAX];       /* x-ignore-shared */
-	uint64_t *dirty[DROVER_RAM_BLOCKS_MAX];
-	uint64_t *digest[DROVER_RAM_BLOCKS_MAX];        /* what was sent last, 0: zero or never */
-	uint64_t *group[DROVER_RAM_BLOCKS_MAX];         /* digests of groups, for DIGEST */
-	bool *fresh[DROVER_RAM_BLOCKS_MAX];             /* one a group: it is of these pages */
 	uint64_t group_ns;      /* what one took lately */
 	uint64_t stale_groups;  /* at the last harvest */
 	struct round_work work;
@@ -197,8 +190,6 @@ void urgent_stop(struct drover_source *s);
 int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 		    struct drover_error *e);
 int source_release(struct drover_source *s, size_t len, struct drover_error *e);
-/* Pages that may hold data; the others read as zero and must not be touched. */
-const uint64_t *source_data(const struct drover_source *s, unsigned int block);
 /* serve.c */
 /* After the final round, before the state: what will come later. */
 int source_discard(struct drover_source *s, struct drover_error *e);
@@ -235,8 +226,6 @@ int source_digest_known(struct drover_source *s, struct drover_error *e);
 int source_digest_ack(struct drover_source *s, struct drover_error *e);
 /* audit.c: re-hash; @ret_bad pages differ and were named */
 int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e);
-/* After a final harvest: pinned pages that are not what was sent last are dirty. */
-void source_pinned(struct drover_source *s);
 /* settle.c */
 /* true: the destination owns the guest */
 bool source_settle(struct drover_source *s, bool need_resume);

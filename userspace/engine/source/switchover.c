@@ -101,8 +101,8 @@ static void name_late(struct drover_source *s)
 		const struct drover_ram_block *b = &s->m->ram->block[i];
 		uint64_t at = 0, page = 0, n, named = 0;
 
-		while (!s->skip[i] && named < DROVER_PAGE_NAMES_MAX &&
-		       (n = drover_bitmap_next_run(s->dirty[i], drover_pages(b->size), at, &page))) {
+		while (!s->mem.block[i].skip && named < DROVER_PAGE_NAMES_MAX &&
+		       (n = drover_bitmap_next_run(s->mem.block[i].dirty, drover_pages(b->size), at, &page))) {
 			drover_late_writer(s->m, b->name, page);
 			at = page + n;
 			named++;

@@ -19,32 +19,6 @@
 
 #define FAREWELL_MS 500
 
-static int alloc_maps(struct drover_source *s, struct drover_error *e)
-{
-	struct drover_migration *m = s->m;
-	bool digests = m->config->verify != DROVER_VERIFY_NONE;
-	uint64_t total = 0;
-	unsigned int i;
-
-	for (i = 0; i < m->ram->n; i++) {
-		uint64_t npages = drover_pages(m->ram->block[i].size);
-
-		s->skip[i] = m->config->x_ignore_shared &&
-			     (m->ram->block[i].flags & DROVER_RAM_SHARED_DEST);
-		s->dirty[i] = drover_bitmap_new(npages);
-		if (digests && !s->skip[i])
-			s->digest[i] = calloc(npages, sizeof(uint64_t));
-		if (!s->dirty[i] || (digests && !s->skip[i] && !s->digest[i]))
-			return drover_err(e, -ENOMEM, "block %s: bitmaps and digests: out of memory",
-					  m->ram->block[i].name);
-		if (!s->skip[i])
-			total += m->ram->block[i].size;
-	}
-	DROVER_STAT(m, total, total);
-	DROVER_STAT(m, page_size, DROVER_PAGE_SIZE);
-	return 0;
-}
-
 static int source_init(struct drover_source *s, struct drover_migration *m,
 		       struct drover_error *e)
 {
@@ -71,7 +45,14 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 	r = drover_limit_new(rt.max_bandwidth, &s->limit, e);
 	if (r >= 0 && m->host_limit)
 		r = drover_hostlimit_new(m->host_limit, &s->hostlimit, e);
-	return r < 0 ? r : alloc_maps(s, e);
+	if (r >= 0)
+		r = memory_init(&s->mem, m->ram, m->config->x_ignore_shared,
+				m->config->verify != DROVER_VERIFY_NONE, e);
+	if (r < 0)
+		return r;
+	DROVER_STAT(m, total, memory_bytes(&s->mem));
+	DROVER_STAT(m, page_size, DROVER_PAGE_SIZE);
+	return 0;
 }
 
 /* Values of the option, by number; drover_tracker_select() knows the names. */
@@ -86,22 +67,13 @@ static const char *const tracker_names[] = {
 static int start_tracking(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	int r;
+	int r = memory_track(&s->mem, m->guest, tracker_names[m->config->tracker], m->log, e);
 
-	s->track_source = calloc(1, sizeof(*s->track_source));
-	if (!s->track_source)
-		return drover_err(e, -ENOMEM, "tracker: out of memory");
-	r = m->guest->ops->track_source(m->guest, s->track_source, e);
-	if (r >= 0)
-		r = drover_tracker_select(s->track_source, tracker_names[m->config->tracker], m->log,
-					  &s->tracker, e);
-	if (r < 0)
-		return r;
-	DROVER_INFO(m, tracker, "%s",
-			 drover_tracker_name(s->tracker));
-	DROVER_INFO(m, tracker_report, "%s",
-			 drover_tracker_report(s->tracker));
-	return drover_tracker_start(s->tracker, e);
+	if (s->mem.tracker) {
+		DROVER_INFO(m, tracker, "%s", drover_tracker_name(s->mem.tracker));
+		DROVER_INFO(m, tracker_report, "%s", drover_tracker_report(s->mem.tracker));
+	}
+	return r;
 }
 
 /* 0: handed over (or, one-way, complete); 1: in doubt; < 0: failed, all can be undone */
@@ -129,8 +101,7 @@ static int migrate(struct drover_source *s, struct drover_error *e)
 
 static void stop_tracking(struct drover_source *s)
 {
-	if (s->tracker)
-		drover_tracker_stop(s->tracker);
+	memory_untrack(&s->mem);
 	if (s->throttle) {
 		s->m->guest->ops->throttle(s->m->guest, 0, NULL);
 		s->throttle = 0;
@@ -237,19 +208,10 @@ static void source_deinit(struct drover_source *s)
 	for (i = 0; i < s->nurgent; i++)
 		drover_link_free(s->urgent_link[i]);
 	drover_link_free(s->main);
-	drover_tracker_free(s->tracker);
-	free(s->track_source);
+	memory_deinit(&s->mem);
 	drover_limit_free(s->limit);
 	drover_hostlimit_free(s->hostlimit);
 	drover_closep(&s->wake_fd);
-	for (i = 0; i < s->m->ram->n; i++) {
-		free(s->dirty[i]);
-		free(s->data_map[i]);
-		free(s->known[i]);
-		free(s->digest[i]);
-		free(s->group[i]);
-		free(s->fresh[i]);
-	}
 	pthread_cond_destroy(&s->work.cond);
 	pthread_mutex_destroy(&s->work.lock);
 	free(s);

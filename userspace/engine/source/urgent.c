@@ -19,11 +19,6 @@
 #include "engine/source/source.h"
 #include "ram/ramfile.h"
 
-const uint64_t *source_data(const struct drover_source *s, unsigned int block)
-{
-	return s->data_map[block] ? s->data_map[block] : drover_tracker_data(s->tracker, block);
-}
-
 int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 		    struct drover_error *e)
 {
@@ -34,13 +29,13 @@ int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
 
 	if (r < 0)
 		return drover_link_bad(l, e), r;
-	if (!s->postcopy || q.block >= m->ram->n || s->skip[q.block] ||
+	if (!s->postcopy || q.block >= m->ram->n || s->mem.block[q.block].skip ||
 	    q.page >= drover_pages(m->ram->block[q.block].size))
 		return drover_err(e, -EBADMSG, "channel %s: message PAGE_REQ: block %u, page %llu: %s",
 				  drover_channel_name(l->ch), q.block, (unsigned long long)q.page,
 				  s->postcopy ? "no such page" : "not in postcopy");
 	drover_stat_add(&m->stats.postcopy_requests, 1);
-	fresh = drover_bit_test_and_clear_atomic(s->dirty[q.block], q.page);
+	fresh = drover_bit_test_and_clear_atomic(s->mem.block[q.block].dirty, q.page);
 	drover_trace_page_request(q.block, q.page, fresh);
 	if (!fresh)
 		return 0;
@@ -61,7 +56,7 @@ int source_release(struct drover_source *s, size_t len, struct drover_error *e)
 
 	if (r < 0)
 		return drover_link_bad(s->main, e), r;
-	if (!s->postcopy || !s->m->config->release_ram || m.block >= ram->n || s->skip[m.block])
+	if (!s->postcopy || !s->m->config->release_ram || m.block >= ram->n || s->mem.block[m.block].skip)
 		return drover_err(e, -EBADMSG, "channel main: message RELEASE: not now");
 	for (i = 0; i < m.n; i++) {
 		const struct drover_ram_block *b = &ram->block[m.block];
@@ -69,7 +64,7 @@ int source_release(struct drover_source *s, size_t len, struct drover_error *e)
 		uint64_t npages = drover_pages(b->size), first;
 
 		if (run.page >= npages || run.npages > npages - run.page ||
-		    drover_bitmap_next_run(s->dirty[m.block], run.page + run.npages, run.page,
+		    drover_bitmap_next_run(s->mem.block[m.block].dirty, run.page + run.npages, run.page,
 					   &first))
 			return drover_err(e, -EBADMSG,
 					  "channel main: message RELEASE: %s:%llu+%llu has not been sent",
