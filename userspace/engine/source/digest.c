@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * DIGEST and its answer on the source. Two-way: digests of groups of 512 pages; where
- * groups differ, both sides go down to pages, so that an error names them. One-way: all
- * page digests travel, since nobody can ask.
+ * DIGEST and its answer on the source. Two-way, the source sends digests of groups of 512
+ * pages; where groups differ, both sides go down to pages, so that an error names them.
+ * One-way, the digests of all pages travel, since the destination can't ask.
  *
- * Groups are digested while the guest still runs, and again only where pages were sent
- * since, so that the downtime of an idle guest holds the peer's part only.
+ * The source digests groups while the guest still runs, and again only where it has sent
+ * pages since, so that the downtime of an idle guest holds the destination's part only.
  */
+#include "engine/source/digest.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,37 +18,16 @@
 #include "base/clock.h"
 #include "base/page-digest.h"
 #include "base/parallel.h"
-#include "channel/channel.h"
 #include "engine/source/source.h"
+#include "peer/send.h"
 
 /* Groups that a thread digests at a time: some 100 us. */
 #define GROUP_STEP 512u
 /* So many tell how long one takes. */
 #define GROUPS_TELL 16u
-
-static int send_digests(struct drover_source *s, unsigned int block, uint16_t level,
-			uint64_t first, const uint64_t *d, uint32_t n, bool last,
-			struct drover_error *e)
-{
-	struct drover_msg_digest m = {
-		.block = block,
-		.level = level,
-		.flags = last ? DROVER_DIGEST_LAST : 0,
-		.first = first,
-		.n = n,
-		.raw = d,
-	};
-	_cleanup_free_ uint8_t *body = malloc(65536);
-	int len, r;
-
-	if (!body)
-		return drover_err(e, -ENOMEM, "DIGEST: out of memory");
-	len = drover_digest_encode(&m, body, 65536);
-	if (len < 0)
-		return drover_err(e, len, "DIGEST: %s", drover_strerror(len));
-	r = drover_link_send(s->main, DROVER_MSG_DIGEST, body, (size_t)len, NULL, 0, 0, e);
-	return r;
-}
+/* Pages a thread hashes at a time. */
+#define HASH_STEP 4096u
+#define BODY_MAX 65536u
 
 static uint64_t groups_of(uint64_t npages)
 {
@@ -64,38 +45,40 @@ static void touch(volatile uint64_t *digest, uint64_t n)
 
 int source_digest_init(struct drover_source *s, struct drover_error *e)
 {
-	unsigned int i;
+	struct source_block *b;
 
-	for (i = 0; i < s->m->ram->n; i++) {
-		uint64_t npages = drover_pages(s->m->ram->block[i].size), n = groups_of(npages);
+	if (s->one_way)
+		return 0;
+	MEMORY_EACH(&s->mem, b) {
+		uint64_t n = groups_of(b->npages);
 
-		if (s->one_way || !s->mem.block[i].digest || s->mem.block[i].group)
+		if (!b->digest || (b->group && b->fresh))
 			continue;
 		if (s->m->config->postcopy_ram)
-			touch(s->mem.block[i].digest, npages);
-		s->mem.block[i].group = calloc(n, sizeof(*s->mem.block[i].group));
-		s->mem.block[i].fresh = calloc(n, sizeof(*s->mem.block[i].fresh));
-		if (!s->mem.block[i].group || !s->mem.block[i].fresh)
+			touch(b->digest, b->npages);
+		if (!b->group)
+			b->group = calloc(n, sizeof(*b->group));
+		if (!b->fresh)
+			b->fresh = calloc(n, sizeof(*b->fresh));
+		if (!b->group || !b->fresh)
 			return drover_err(e, -ENOMEM, "migration: digests: out of memory");
 	}
 	return 0;
 }
 
-uint64_t source_digest_stale(struct drover_source *s)
+uint64_t digest_stale(struct source_memory *mem)
 {
+	struct source_block *b;
 	uint64_t stale = 0;
-	unsigned int i;
 
-	for (i = 0; i < s->m->ram->n; i++) {
-		uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0, page = 0, n;
+	MEMORY_EACH(mem, b) {
+		uint64_t at = 0, page = 0, n;
 
-		if (!s->mem.block[i].fresh)
-			continue;
-		while ((n = drover_bitmap_next_run(s->mem.block[i].dirty, npages, at, &page))) {
+		while (b->fresh && (n = drover_bitmap_next_run(b->dirty, b->npages, at, &page))) {
 			uint64_t first = page / DROVER_DIGEST_GROUP;
 			uint64_t end = groups_of(page + n);
 
-			memset(&s->mem.block[i].fresh[first], false, end - first);
+			memset(&b->fresh[first], false, end - first);
 			stale += end - first;
 			at = end * DROVER_DIGEST_GROUP;
 		}
@@ -103,9 +86,13 @@ uint64_t source_digest_stale(struct drover_source *s)
 	return stale;
 }
 
+void source_digest_stale(struct drover_source *s)
+{
+	s->digests.stale = digest_stale(&s->mem);
+}
+
 struct group_walk {
-	struct drover_source *s;
-	unsigned int block;
+	struct source_block *b;
 	bool all;               /* no page is dirty any more */
 	_Atomic uint64_t done;
 };
@@ -113,107 +100,191 @@ struct group_walk {
 static int group_step(void *arg, uint64_t g, uint64_t end)
 {
 	struct group_walk *w = arg;
-	struct drover_source *s = w->s;
-	uint64_t npages = drover_pages(s->m->ram->block[w->block].size), done = 0;
+	struct source_block *b = w->b;
+	uint64_t done = 0;
 
 	for (; g < end; g++) {
 		uint64_t p = g * DROVER_DIGEST_GROUP, dirty;
-		uint64_t len = npages - p < DROVER_DIGEST_GROUP ? npages - p : DROVER_DIGEST_GROUP;
+		uint64_t len = b->npages - p < DROVER_DIGEST_GROUP ? b->npages - p :
+			       DROVER_DIGEST_GROUP;
 
-		if (s->mem.block[w->block].fresh[g] ||
-		    (!w->all && drover_bitmap_next_run(s->mem.block[w->block].dirty, p + len, p, &dirty)))
+		if (b->fresh[g] ||
+		    (!w->all && drover_bitmap_next_run(b->dirty, p + len, p, &dirty)))
 			continue;
-		s->mem.block[w->block].group[g] = drover_digest_group(&s->mem.block[w->block].digest[p], len);
-		s->mem.block[w->block].fresh[g] = true;
+		b->group[g] = drover_digest_group(&b->digest[p], len);
+		b->fresh[g] = true;
 		done++;
 	}
 	atomic_fetch_add(&w->done, done);
 	return 0;
 }
 
-static void make_groups(struct drover_source *s, unsigned int block, bool all)
+static void make_groups(struct drover_source *s, struct source_block *b, bool all)
 {
-	uint64_t n = groups_of(drover_pages(s->m->ram->block[block].size)), t = drover_now_ns();
-	struct group_walk w = { .s = s, .block = block, .all = all };
+	uint64_t n = groups_of(b->npages), t = drover_now_ns();
+	struct group_walk w = { .b = b, .all = all };
 
 	drover_parallel(n, GROUP_STEP, group_step, &w);
 	/* A few say more about starting threads than about groups; one piece starts none. */
 	if (w.done >= (n <= GROUP_STEP ? GROUPS_TELL : 2 * GROUP_STEP))
-		s->group_ns = (drover_now_ns() - t) / w.done;
+		s->digests.group_ns = (drover_now_ns() - t) / w.done;
+}
+
+static void make_all(struct drover_source *s, bool all)
+{
+	struct source_block *b;
+
+	MEMORY_EACH(&s->mem, b)
+		if (b->fresh)
+			make_groups(s, b, all);
 }
 
 void source_digest_ahead(struct drover_source *s)
 {
-	unsigned int i;
-
-	for (i = 0; i < s->m->ram->n; i++)
-		if (s->mem.block[i].fresh)
-			make_groups(s, i, false);
+	make_all(s, false);
 }
 
 void source_digest_now(struct drover_source *s)
 {
-	unsigned int i;
-
-	for (i = 0; i < s->m->ram->n; i++)
-		if (s->mem.block[i].fresh)
-			make_groups(s, i, true);
+	make_all(s, true);
 }
 
-static int digest_block(struct drover_source *s, unsigned int i, uint16_t level,
+void source_digest_forget(struct source_block *b)
+{
+	uint64_t at = 0, start = 0, n;
+
+	while (b->digest && (n = drover_bitmap_next_run(b->dirty, b->npages, at, &start))) {
+		memset(&b->digest[start], 0, n * sizeof(*b->digest));
+		at = start + n;
+	}
+}
+
+struct hash_walk {
+	struct source_block *b;
+	const uint64_t *data;
+};
+
+static int hash_step(void *arg, uint64_t page, uint64_t end)
+{
+	struct hash_walk *w = arg;
+	const uint8_t *host = w->b->ram->host;
+
+	for (; page < end; page++)
+		w->b->digest[page] = drover_bit_test(w->data, page) ?
+			drover_page_digest(host + drover_page_off(page)) : 0;
+	return 0;
+}
+
+void source_digest_renew(struct drover_source *s, bool rehash)
+{
+	struct source_block *b;
+
+	MEMORY_EACH(&s->mem, b) {
+		struct hash_walk w = { .b = b, .data = memory_data(&s->mem, b) };
+
+		if (rehash)
+			drover_parallel(b->npages, HASH_STEP, hash_step, &w);
+		memset(b->fresh, 0, groups_of(b->npages));
+	}
+}
+
+uint64_t source_digest_due_us(struct drover_source *s)
+{
+	return s->digests.stale * s->digests.group_ns / 1000;
+}
+
+uint64_t source_digest_all_us(struct drover_source *s)
+{
+	struct source_block *b;
+	uint64_t groups = 0;
+
+	MEMORY_EACH(&s->mem, b)
+		if (b->fresh)
+			groups += b->npages / DROVER_DIGEST_GROUP;
+	return groups * s->digests.group_ns / 1000;
+}
+
+static int send_digests(struct drover_source *s, unsigned int block, uint16_t level,
+			uint64_t first, const uint64_t *d, uint32_t n, bool last,
 			struct drover_error *e)
 {
-	uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0;
-	uint64_t total = level ? groups_of(npages) : npages;
-	const uint64_t *d = level ? s->mem.block[i].group : s->mem.block[i].digest;
+	struct drover_msg_digest m = {
+		.block = block,
+		.level = level,
+		.flags = last ? DROVER_DIGEST_LAST : 0,
+		.first = first,
+		.n = n,
+		.raw = d,
+	};
+	_cleanup_free_ uint8_t *body = malloc(BODY_MAX);
+	int len;
+
+	if (!body)
+		return drover_err(e, -ENOMEM, "DIGEST: out of memory");
+	len = drover_digest_encode(&m, body, BODY_MAX);
+	if (len < 0)
+		return drover_err(e, len, "DIGEST: %s", drover_strerror(len));
+	return drover_link_send(s->main, DROVER_MSG_DIGEST, body, (size_t)len, NULL, 0, 0, e);
+}
+
+/* @n values from @first on, as many messages as it takes */
+static int send_span(struct drover_source *s, const struct source_block *b, uint16_t level,
+		     uint64_t first, uint64_t n, struct drover_error *e)
+{
+	const uint64_t *d = level ? b->group : b->digest;
 	int r = 0;
 
-	if (level)
-		make_groups(s, i, true);
-	while (at < total && r >= 0) {
-		uint32_t n = total - at < DROVER_DIGEST_MAX ? (uint32_t)(total - at) :
-			     DROVER_DIGEST_MAX;
+	while (n && r >= 0) {
+		uint32_t some = n < DROVER_DIGEST_MAX ? (uint32_t)n : DROVER_DIGEST_MAX;
 
-		r = send_digests(s, i, level, at, &d[at], n, false, e);
-		at += n;
+		r = send_digests(s, b->index, level, first, &d[first], some, false, e);
+		first += some;
+		n -= some;
 	}
 	return r;
 }
 
-int source_digest(struct drover_source *s, struct drover_error *e)
+static int send_last(struct drover_source *s, struct drover_error *e)
 {
-	unsigned int i;
+	return send_digests(s, 0, 0, 0, NULL, 0, true, e);
+}
+
+/* What another droverd sent, and may have freed, can't be proven: only what we have sent. */
+static int send_known(struct drover_source *s, struct source_block *b, struct drover_error *e)
+{
+	uint64_t at = 0, page = 0, n;
+	int r = 0;
+
+	while (r >= 0 && b->known &&
+	       (n = drover_bitmap_next_run(b->known, b->npages, at, &page))) {
+		r = send_span(s, b, 0, page, n, e);
+		at = page + n;
+	}
+	return r;
+}
+
+static int send_block(struct drover_source *s, struct source_block *b, struct drover_error *e)
+{
+	if (s->one_way)
+		return send_span(s, b, 0, 0, b->npages, e);
+	make_groups(s, b, true);
+	return send_span(s, b, 1, 0, groups_of(b->npages), e);
+}
+
+int source_digest_send(struct drover_source *s, struct drover_error *e)
+{
+	bool partial = memory_partial(&s->mem);
+	struct source_block *b;
 	int r;
 
 	if (s->m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
-	for (i = 0; i < s->m->ram->n; i++) {
-		if (s->mem.block[i].skip)
-			continue;
-		r = digest_block(s, i, s->one_way ? 0 : 1, e);
+	MEMORY_EACH(&s->mem, b) {
+		r = partial ? send_known(s, b, e) : send_block(s, b, e);
 		if (r < 0)
 			return r;
 	}
-	return send_digests(s, 0, 0, 0, NULL, 0, true, e);
-}
-
-int source_digest_known(struct drover_source *s, struct drover_error *e)
-{
-	unsigned int i;
-	int r = 0;
-
-	for (i = 0; i < s->m->ram->n; i++) {
-		uint64_t npages = drover_pages(s->m->ram->block[i].size), at = 0, page = 0, n;
-
-		while (r >= 0 && s->mem.block[i].known &&
-		       (n = drover_bitmap_next_run(s->mem.block[i].known, npages, at, &page))) {
-			if (n > DROVER_DIGEST_MAX)
-				n = DROVER_DIGEST_MAX;
-			r = send_digests(s, i, 0, page, &s->mem.block[i].digest[page], (uint32_t)n, false, e);
-			at = page + n;
-		}
-	}
-	return r < 0 ? r : send_digests(s, 0, 0, 0, NULL, 0, true, e);
+	return send_last(s, e);
 }
 
 /* Page digests of the groups that differ; the answer names the pages. */
@@ -224,37 +295,30 @@ static int go_down(struct drover_source *s, const struct drover_msg_digest_ack *
 	int r;
 
 	for (i = 0; i < a->n; i++) {
-		unsigned int b = a->item[i].block;
-		uint64_t npages, p = a->item[i].index * DROVER_DIGEST_GROUP;
+		struct source_block *b = memory_block(&s->mem, a->item[i].block);
+		uint64_t p = a->item[i].index * DROVER_DIGEST_GROUP;
 
-		if (b >= s->m->ram->n || s->mem.block[b].skip)
-			return drover_err(e, -EBADMSG, "DIGEST_ACK: it names block %u", b);
-		npages = drover_pages(s->m->ram->block[b].size);
-		if (a->item[i].index >= groups_of(npages))
+		if (!b)
+			return drover_err(e, -EBADMSG, "DIGEST_ACK: it names block %u",
+					  a->item[i].block);
+		if (a->item[i].index >= groups_of(b->npages))
 			return drover_err(e, -EBADMSG, "DIGEST_ACK: it names group %llu",
 					  (unsigned long long)a->item[i].index);
-		r = send_digests(s, b, 0, p, &s->mem.block[b].digest[p],
-				 npages - p < DROVER_DIGEST_GROUP ? (uint32_t)(npages - p) :
-				 DROVER_DIGEST_GROUP, false, e);
+		r = send_span(s, b, 0, p, b->npages - p < DROVER_DIGEST_GROUP ? b->npages - p :
+			      DROVER_DIGEST_GROUP, e);
 		if (r < 0)
 			return r;
 	}
-	return send_digests(s, 0, 0, 0, NULL, 0, true, e);
+	return send_last(s, e);
 }
 
 static int read_ack(struct drover_source *s, struct drover_msg_digest_ack *a,
 		    struct drover_error *e)
 {
 	size_t len;
-	int r;
+	int r = source_wait(s, DROVER_MSG_DIGEST_ACK, &len, e);
 
-	r = source_wait(s, DROVER_MSG_DIGEST_ACK, &len, e);
-	if (r < 0)
-		return r;
-	r = drover_digest_ack_decode(s->main->body, len, a, e);
-	if (r < 0)
-		drover_link_bad(s->main, e);
-	return r;
+	return r < 0 ? r : drover_body_digest_ack(s->main, len, a, e);
 }
 
 static int name_pages(struct drover_source *s, const struct drover_msg_digest_ack *a,
@@ -265,13 +329,15 @@ static int name_pages(struct drover_source *s, const struct drover_msg_digest_ac
 	uint32_t i;
 
 	for (i = 0; i < a->n; i++) {
+		const char *name;
+
 		if (a->item[i].block >= s->m->ram->n)
 			continue;
-		drover_name_page(s->m, s->m->ram->block[a->item[i].block].name, a->item[i].index);
+		name = s->m->ram->block[a->item[i].block].name;
+		drover_name_page(s->m, name, a->item[i].index);
 		if (used < sizeof(text) - 96)
 			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s:%llu",
-						 used ? ", " : "",
-						 s->m->ram->block[a->item[i].block].name,
+						 used ? ", " : "", name,
 						 (unsigned long long)a->item[i].index);
 	}
 	DROVER_INFO(s->m, digest, "differ: %s", text);
@@ -302,7 +368,7 @@ int source_digest_ack(struct drover_source *s, struct drover_error *e)
 	}
 	if (a->status)
 		return name_pages(s, a, e);
-	DROVER_INFO(s->m, digest, "equal%s",
-			 memory_partial(&s->mem) ? "; what another droverd has freed is not compared" : "");
+	DROVER_INFO(s->m, digest, "equal%s", memory_partial(&s->mem) ?
+		    "; what another droverd has freed is not compared" : "");
 	return 0;
 }

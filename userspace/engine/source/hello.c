@@ -17,10 +17,6 @@
 #include "channel/channel.h"
 #include "engine/source/source.h"
 
-/* With more runs than this a block's ranges are merged to 2 MiB. */
-#define RANGES_FINE_MAX 16384u
-#define RANGES_MERGE_PAGES 512u
-
 static int link_connect(struct drover_source *s, const struct drover_address *a, int fd,
 			uint64_t deadline, struct drover_link **ret, struct drover_error *e)
 {
@@ -79,51 +75,6 @@ static int send_hello(struct drover_source *s, bool resume, struct drover_error 
 out:
 	json_object_put(cfg);
 	return r == -ENOMEM ? drover_err(e, r, "HELLO: out of memory") : r;
-}
-
-/* Round the block's populated ranges out to 2 MiB when there are very many. */
-static void merge_ranges(uint64_t *map, uint64_t npages)
-{
-	uint64_t at = 0, start = 0, n, runs = 0;
-
-	while ((n = drover_bitmap_next_run(map, npages, at, &start))) {
-		at = start + n;
-		if (++runs > RANGES_FINE_MAX)
-			break;
-	}
-	if (runs <= RANGES_FINE_MAX)
-		return;
-	at = 0;
-	while ((n = drover_bitmap_next_run(map, npages, at, &start))) {
-		uint64_t lo = start - start % RANGES_MERGE_PAGES;
-		uint64_t hi = (start + n + RANGES_MERGE_PAGES - 1) / RANGES_MERGE_PAGES *
-			      RANGES_MERGE_PAGES;
-
-		if (hi > npages)
-			hi = npages;
-		drover_bitmap_set_range(map, lo, hi - lo);
-		at = hi;
-	}
-}
-
-/* The first round sends exactly what the ranges name: dirty starts as the ranges. */
-static int send_ranges(struct drover_source *s, struct drover_error *e)
-{
-	const struct drover_ram *ram = s->m->ram;
-	unsigned int i;
-	int r = 0;
-
-	for (i = 0; i < ram->n && r >= 0; i++) {
-		uint64_t npages = drover_pages(ram->block[i].size);
-
-		if (s->mem.block[i].skip)
-			continue;
-		memcpy(s->mem.block[i].dirty, drover_tracker_data(s->mem.tracker, i),
-		       drover_bitmap_bytes(npages));
-		merge_ranges(s->mem.block[i].dirty, npages);
-		r = drover_link_send_runs(s->main, DROVER_MSG_RANGES, i, s->mem.block[i].dirty, npages, e);
-	}
-	return r < 0 ? r : drover_link_send_last(s->main, DROVER_MSG_RANGES, e);
 }
 
 /* "multifd-channels: ...; verify: ..." from the array of refusals */
@@ -314,56 +265,12 @@ int source_connect(struct drover_source *s, struct drover_error *e)
 	if (r >= 0)
 		r = send_hello(s, false, e);
 	if (r >= 0)
-		r = send_ranges(s, e);
+		r = source_send_ranges(s, e);
 	if (r >= 0 && !s->one_way)
 		r = wait_hello_ack(s, deadline, e);
 	if (r >= 0)
 		r = source_attach_all(s, e);
 	return r;
-}
-
-/* The answer to a resumed HELLO: all that is there. What is not, is still to be sent. */
-static int read_recover(struct drover_source *s, uint64_t deadline, struct drover_error *e)
-{
-	const struct drover_ram *ram = s->m->ram;
-	struct drover_msg_runs m;
-	struct drover_frame f;
-	unsigned int i;
-	int r;
-
-	for (i = 0; i < ram->n; i++)
-		if (!s->mem.block[i].skip)
-			drover_bitmap_set_range(s->mem.block[i].dirty, 0, drover_pages(ram->block[i].size));
-	do {
-		r = drover_link_poll(s->main, deadline);
-		if (r > 0)
-			r = drover_link_recv(s->main, &f, e);
-		else
-			return drover_err(e, r ? r : -ETIMEDOUT, "resume: no RECOVER within handshake-timeout");
-		if (r)
-			return drover_err(e, r < 0 ? r : -ECONNRESET, "resume: closed before RECOVER");
-		if (f.type != DROVER_MSG_RECOVER)
-			return drover_err(e, -EBADMSG, "resume: %s instead of RECOVER",
-					  s->main->info->name);
-		r = drover_runs_decode(s->main->body, f.body_len, &m, e);
-		if (r < 0)
-			return drover_link_bad(s->main, e), r;
-		if (m.n && (m.block >= ram->n || s->mem.block[m.block].skip))
-			return drover_err(e, -EBADMSG, "resume: RECOVER of block %u", m.block);
-		for (i = 0; i < m.n; i++) {
-			struct drover_run run = drover_msg_run_at(&m, i);
-			uint64_t npages = drover_pages(ram->block[m.block].size);
-
-			if (run.page >= npages || run.npages > npages - run.page)
-				return drover_err(e, -EBADMSG, "resume: RECOVER: %s:%llu+%llu of %llu",
-						  ram->block[m.block].name,
-						  (unsigned long long)run.page,
-						  (unsigned long long)run.npages,
-						  (unsigned long long)npages);
-			drover_bitmap_clear_range(s->mem.block[m.block].dirty, run.page, run.npages);
-		}
-	} while (!(m.flags & DROVER_RUNS_LAST));
-	return 0;
 }
 
 int source_reconnect(struct drover_source *s, struct drover_error *e)
@@ -385,6 +292,6 @@ int source_reconnect(struct drover_source *s, struct drover_error *e)
 	if (!drover_state_set(s->m, DROVER_STATE_POSTCOPY_RECOVER_SETUP,
 			      DROVER_STATE_POSTCOPY_RECOVER))
 		return drover_err(e, -ECANCELED, "resume: the migration has ended");
-	r = read_recover(s, deadline, e);
+	r = source_read_recover(s, deadline, e);
 	return r < 0 ? r : source_attach_all(s, e);
 }

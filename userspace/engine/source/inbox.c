@@ -67,6 +67,12 @@ static void tick_zero_copy(struct drover_source *s)
 	DROVER_STAT(s->m, dirty_sync_missed_zero_copy, copied);
 }
 
+void source_sent(struct drover_source *s, const struct page_batch *b)
+{
+	atomic_fetch_add_explicit(&s->normal, b->raw, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->duplicate, b->zero, memory_order_relaxed);
+}
+
 void source_tick(struct drover_source *s)
 {
 	uint64_t now = drover_now_ns(), bytes = source_sent_bytes(s, NULL);
@@ -78,7 +84,7 @@ void source_tick(struct drover_source *s)
 	DROVER_STAT(m, normal, normal);
 	DROVER_STAT(m, normal_bytes, normal * DROVER_PAGE_SIZE);
 	DROVER_STAT(m, duplicate, dup);
-	DROVER_STAT(m, remaining, s->postcopy ? atomic_load(&s->left) * DROVER_PAGE_SIZE :
+	DROVER_STAT(m, remaining, s->postcopy ? atomic_load(&s->work.left) * DROVER_PAGE_SIZE :
 		    taken < s->dirty_pages ? (s->dirty_pages - taken) * DROVER_PAGE_SIZE : 0);
 	if (s->handed_over)
 		DROVER_STAT(m, postcopy_bytes, bytes - s->handed_over);
@@ -135,7 +141,7 @@ static int handle(struct drover_source *s, const struct drover_frame *f, struct 
 		drover_progress(s->m, drover_now_ns());
 		return 0;
 	case DROVER_MSG_PAGE_REQ:
-		return source_page_req(s, s->main, f->body_len, e);
+		return urgent_request(s, s->main, f->body_len, e);
 	case DROVER_MSG_RELEASE:
 		return source_release(s, f->body_len, e);
 	case DROVER_MSG_PAUSED:

@@ -34,10 +34,10 @@ static int look(struct drover_source *s, bool final, struct drover_error *e)
 	if (final)
 		DROVER_STAT(s->m, pinned_pages, pinned);
 	s->dirty_pages = memory_dirty(&s->mem);
-	s->stale_groups = source_digest_stale(s);
+	source_digest_stale(s);
 	s->harvest_us = (drover_now_ns() - begin) / 1000;
 	s->harvest_ns = begin;
-	atomic_store(&s->work.taken, 0);
+	work_harvested(&s->work);
 	DROVER_STAT(s->m, remaining, s->dirty_pages * DROVER_PAGE_SIZE);
 	return 0;
 }
@@ -124,20 +124,16 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 
 	for (;;) {
 		struct drover_error error;
-		uint64_t count;
 		bool over;
 
-		r = drover_wait_fd(s->wake_fd, POLLIN, &s->m->cancel,
-				   drover_deadline_ms(TICK_MS));
-		if (r < 0 && r != -ETIMEDOUT)
-			return drover_err(e, r, "migration: %s", drover_strerror(r));
-		if (r > 0 && read(s->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-			return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
+		r = work_wait(&s->work, &s->m->cancel, TICK_MS, e);
+		if (r < 0)
+			return r;
 		source_tick(s);
 		r = source_poll(s, e);
 		if (r < 0)
 			return r;
-		over = senders_round_over(s, &error);
+		over = work_over(&s->work, &error);
 		if (error.code)
 			return source_why(s, &error, e);
 		if (over)
@@ -180,8 +176,9 @@ static void remember(struct drover_source *s, uint64_t t0, uint64_t sent0)
 	drover_rounds_add(&s->m->view.rounds, &r);
 }
 
-int source_round(struct drover_source *s, bool final, struct drover_error *e)
+int source_round(struct drover_source *s, enum work_kind kind, struct drover_error *e)
 {
+	bool final = kind != WORK_ROUND;
 	uint64_t unsent, sent = source_sent_bytes(s, &unsent), t0 = drover_now_ns();
 	int r;
 
@@ -191,7 +188,7 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	if (!s->stop_ns)
 		source_apply_limit(s);
 	drover_trace_round_begin(s->round, s->dirty_pages);
-	senders_open_round(s, s->round, final);
+	senders_open_round(s, s->round, kind);
 	r = watch_round(s, e);
 	remember(s, t0, sent);
 	if (r < 0)
@@ -208,22 +205,6 @@ int source_round(struct drover_source *s, bool final, struct drover_error *e)
 	measure(s, t0, sent > unsent ? sent - unsent : 0);
 	source_tick(s);
 	return 0;
-}
-
-static uint64_t groups_us(const struct drover_source *s, uint64_t groups)
-{
-	return groups * s->group_ns / 1000;
-}
-
-static uint64_t all_groups(const struct drover_source *s)
-{
-	uint64_t groups = 0;
-	unsigned int i;
-
-	for (i = 0; i < s->m->ram->n; i++)
-		if (s->mem.block[i].fresh)
-			groups += drover_pages(s->m->ram->block[i].size) / DROVER_DIGEST_GROUP;
-	return groups;
 }
 
 static void tell_expected(struct drover_source *s, const struct drover_estimate *est)
@@ -251,8 +232,8 @@ static void expect_downtime(struct drover_source *s, uint64_t bandwidth,
 		.since_us = (drover_now_ns() - s->harvest_ns) / 1000,
 		.rtt_us = s->rtt_us,
 		.harvest_us = s->harvest_us,
-		.digest_us = groups_us(s, s->stale_groups),
-		.compare_us = groups_us(s, all_groups(s)),
+		.digest_us = source_digest_due_us(s),
+		.compare_us = source_digest_all_us(s),
 	};
 
 	drover_estimate(&in, ret);
@@ -399,7 +380,7 @@ int source_precopy(struct drover_source *s, struct drover_error *e)
 		return 0;
 	}
 	for (;;) {
-		r = source_round(s, false, e);
+		r = source_round(s, WORK_ROUND, e);
 		if (r >= 0 && !drover_order_postcopy(s->m))
 			r = source_harvest(s, false, e);
 		if (r >= 0)

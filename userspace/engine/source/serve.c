@@ -20,40 +20,6 @@
 /* A lost wake-up costs no more than this. */
 #define TICK_MS 20
 #define FAREWELL_MS 500
-/* Pages a thread hashes at a time. */
-#define HASH_STEP 4096u
-
-/* Both sides count a page that is not there as zero, until it is. */
-static void forget_digests(struct drover_source *s, unsigned int block, uint64_t page, uint64_t n)
-{
-	if (s->mem.block[block].digest)
-		memset(&s->mem.block[block].digest[page], 0, n * sizeof(*s->mem.block[block].digest));
-}
-
-int source_discard(struct drover_source *s, struct drover_error *e)
-{
-	const struct drover_ram *ram = s->m->ram;
-	unsigned int i;
-	int r = 0;
-
-	atomic_store(&s->left, memory_dirty(&s->mem));
-	for (i = 0; i < ram->n && r >= 0; i++) {
-		uint64_t npages = drover_pages(ram->block[i].size), at = 0, start = 0, n;
-
-		if (s->mem.block[i].skip)
-			continue;
-		while ((n = drover_bitmap_next_run(s->mem.block[i].dirty, npages, at, &start))) {
-			forget_digests(s, i, start, n);
-			at = start + n;
-		}
-		r = drover_link_send_runs(s->main, DROVER_MSG_DISCARD, i, s->mem.block[i].dirty, npages, e);
-	}
-	source_digest_stale(s);
-	source_digest_now(s);
-	if (r >= 0)
-		r = drover_link_send_last(s->main, DROVER_MSG_DISCARD, e);
-	return r < 0 ? r : urgent_start(s, e);
-}
 
 /* What is due every now and then; < 0: this connection is over. */
 static int beat(struct drover_source *s, struct drover_error *e)
@@ -71,7 +37,7 @@ static int beat(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	source_tick(s);
-	senders_round_over(s, &error);
+	work_over(&s->work, &error);
 	if (error.code)
 		return source_why(s, &error, e);
 	if (drover_order_pause(s->m))
@@ -93,44 +59,17 @@ static int end_round(struct drover_source *s, struct drover_error *e)
 	return r;
 }
 
-struct hash_walk {
-	struct drover_source *s;
-	unsigned int block;
-};
-
-static int hash_step(void *arg, uint64_t page, uint64_t end)
-{
-	struct hash_walk *w = arg;
-	const uint64_t *data = memory_data(&w->s->mem, &w->s->mem.block[w->block]);
-	const uint8_t *host = w->s->m->ram->block[w->block].host;
-
-	for (; page < end; page++)
-		w->s->mem.block[w->block].digest[page] = drover_bit_test(data, page) ?
-			drover_page_digest(host + drover_page_off(page)) : 0;
-	return 0;
-}
-
 /* Of all pages by now. What another daemon sent is hashed from the frozen RAM. */
 static int prove(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	unsigned int i;
 	int r;
 
 	if (m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
-	for (i = 0; i < m->ram->n; i++) {
-		struct hash_walk w = { .s = s, .block = i };
-		uint64_t npages = drover_pages(m->ram->block[i].size);
-
-		if (s->mem.block[i].skip)
-			continue;
-		if (s->adopted && !m->config->release_ram)
-			drover_parallel(npages, HASH_STEP, hash_step, &w);
-		memset(s->mem.block[i].fresh, 0, (npages + DROVER_DIGEST_GROUP - 1) / DROVER_DIGEST_GROUP);
-	}
-	/* What another daemon sent may have been freed by it. */
-	r = memory_partial(&s->mem) ? source_digest_known(s, e) : source_digest(s, e);
+	/* What another droverd sent may have been freed by it. */
+	source_digest_renew(s, s->adopted && !m->config->release_ram);
+	r = source_digest_send(s, e);
 	if (r < 0)
 		return r;
 	r = source_digest_ack(s, e);
@@ -169,9 +108,8 @@ static int serve(struct drover_source *s, struct drover_error *e)
 	DROVER_STAT(s->m, round, s->round);
 	drover_limit_shut(s->limit);
 	source_apply_limit(s);
-	s->work.empty = false;
-	senders_open_round(s, s->round, false);
-	while (r >= 0 && !senders_round_over(s, &error)) {
+	senders_open_round(s, s->round, WORK_PUSH);
+	while (r >= 0 && !work_over(&s->work, &error)) {
 		r = beat(s, e);
 		source_apply_limit(s);
 	}
@@ -266,7 +204,7 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	/* As since the switchover: what this thread sends it can't watch. */
 	drover_runtime_get(m, &rt);
 	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
-	atomic_store(&s->left, memory_dirty(&s->mem));
+	work_count_left(&s->work);
 	s->round = 0;
 	s->pong_ns = s->ping_ns = 0;
 	r = senders_start(s, e);

@@ -44,7 +44,7 @@ static void account_downtime(struct drover_source *s)
 
 	lap(s, &st->dt_commit);
 	ns = s->lap_ns - s->stop_ns;
-	drover_trace_handed_over(ns / 1000, s->postcopy ? atomic_load(&s->left) : 0);
+	drover_trace_handed_over(ns / 1000, s->postcopy ? atomic_load(&s->work.left) : 0);
 	DROVER_STAT(s->m, downtime_us, ns / 1000);
 	DROVER_STAT(s->m, downtime, (ns + DROVER_NS_PER_MS / 2) / DROVER_NS_PER_MS);
 	/* The operator's pause was not to be foreseen. */
@@ -117,11 +117,9 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 	unsigned int i;
 	int r;
 
-	for (i = 0; i < s->nsenders; i++) {
-		r = drover_channel_drain(s->sender[i].link->ch, e);
-		if (r < 0)
-			return r;
-	}
+	r = senders_drain(s, e);
+	if (r < 0)
+		return r;
 	lap(s, &s->m->stats.dt_pages);
 	r = source_harvest(s, true, e);
 	if (r < 0)
@@ -129,7 +127,7 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 	lap(s, &s->m->stats.dt_harvest);
 	drover_limit_open(s->limit);
 	for (i = 0; i < LATE_TRIES; i++) {
-		r = source_round(s, true, e);
+		r = source_round(s, WORK_LAST, e);
 		lap(s, &s->m->stats.dt_pages);
 		if (r >= 0)
 			r = source_harvest(s, true, e);
@@ -155,21 +153,19 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
  */
 static int leave_pages(struct drover_source *s, struct drover_error *e)
 {
-	unsigned int i;
-	int r = 0;
+	int r = senders_drain(s, e);
 
-	for (i = 0; i < s->nsenders && r >= 0; i++)
-		r = drover_channel_drain(s->sender[i].link->ch, e);
 	if (r >= 0)
 		r = source_harvest(s, true, e);
 	lap(s, &s->m->stats.dt_harvest);
 	if (r < 0)
 		return r;
 	drover_limit_open(s->limit);
-	s->work.empty = true;
-	r = source_round(s, true, e);
+	r = source_round(s, WORK_NONE, e);
 	if (r >= 0)
 		r = source_discard(s, e);
+	if (r >= 0)
+		r = urgent_start(s, e);
 	lap(s, &s->m->stats.dt_pages);
 	return r;
 }
@@ -371,7 +367,7 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 		r = send_state(s, e);
 	lap(s, &m->stats.dt_state);
 	if (r >= 0)
-		r = source_digest(s, e);
+		r = source_digest_send(s, e);
 	if (r >= 0)
 		r = verify_full(s, e);
 	lap(s, &m->stats.dt_digest);

@@ -26,21 +26,19 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 	int r;
 
 	s->m = m;
-	s->wake_fd = -EBADF;
-	pthread_mutex_init(&s->work.lock, NULL);
-	pthread_cond_init(&s->work.cond, NULL);
+	/* First: source_deinit() undoes it whatever else fails. */
+	r = work_init(&s->work, &s->mem, &m->orders.postcopy_asked, e);
+	if (r < 0)
+		return r;
 	s->one_way = m->config->one_way ||
 		     (drover_address_offers(drover_channel_list_main(m->channels)) &
 		      DROVER_TRANSPORT_SEEK);
 	s->multifd = m->config->multifd;
 	s->zero_copy = m->config->zero_copy_send;
-	s->detect_zero = m->config->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE;
-	s->is_zero = drover_zero_select();
+	encoder_init(&s->encoder,
+		     m->config->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
 	s->switchover_ok = !m->config->switchover_ack;
 	s->tick_ns = m->started_ns;
-	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->wake_fd < 0)
-		return drover_err(e, -errno, "eventfd: %s", drover_strerror(errno));
 	drover_runtime_get(m, &rt);
 	r = drover_limit_new(rt.max_bandwidth, &s->limit, e);
 	if (r >= 0 && m->host_limit)
@@ -122,7 +120,7 @@ static void zero_copy_text(struct drover_source *s)
 static void part(struct drover_source *s, int r, const char *text)
 {
 	struct drover_error error;
-	bool idle = !s->nsenders || s->multifd || senders_round_over(s, &error);
+	bool idle = !s->pool.n || s->multifd || work_over(&s->work, &error);
 	unsigned int i;
 
 	for (i = 0; i < s->ndata; i++)
@@ -211,9 +209,7 @@ static void source_deinit(struct drover_source *s)
 	memory_deinit(&s->mem);
 	drover_limit_free(s->limit);
 	drover_hostlimit_free(s->hostlimit);
-	drover_closep(&s->wake_fd);
-	pthread_cond_destroy(&s->work.cond);
-	pthread_mutex_destroy(&s->work.lock);
+	work_deinit(&s->work);
 	free(s);
 }
 

@@ -1,86 +1,104 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Pages that somebody at the destination waits for. With postcopy-preempt each of its
- * channels has a thread here that answers what it reads, so that as many pages are under way
- * as there are channels and none queues behind the background; without it the source's own
+ * channels has a thread here, which answers what it reads: as many pages are under way as
+ * there are channels, and none queues behind the background. Without it the source's own
  * thread answers on main.
  *
- * Whoever clears a page's dirty bit sends it, so a page that is under way already is not sent
- * again: it will arrive.
+ * Whoever clears a page's dirty bit sends the page (work.c). A request for a page whose bit
+ * is clear needs no answer: the page is under way, or has been sent.
  */
-#include <errno.h>
+#include "engine/source/urgent.h"
 
-#include "base/bitmap.h"
-#include "base/cleanup.h"
+#include <errno.h>
+#include <string.h>
+
 #include "base/crash.h"
 #include "base/thread.h"
 #include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
-#include "ram/ramfile.h"
+#include "peer/send.h"
 
-int source_page_req(struct drover_source *s, struct drover_link *l, size_t len,
-		    struct drover_error *e)
+/* The encoder's ends: one page once, and one frame that no limit holds back. */
+struct one_page {
+	struct page_source from;
+	struct page_sink to;
+	struct drover_source *s;
+	struct drover_link *link;
+	struct source_block *block;
+	uint64_t page;
+	bool taken;
+};
+
+static int next_page(struct page_source *from, struct page_unit *ret, struct drover_error *e)
 {
-	struct drover_migration *m = s->m;
-	struct drover_msg_page_req q;
-	int r = drover_page_req_decode(l->body, len, &q, e);
-	bool fresh;
+	struct one_page *p = (void *)((char *)from - offsetof(struct one_page, from));
 
-	if (r < 0)
-		return drover_link_bad(l, e), r;
-	if (!s->postcopy || q.block >= m->ram->n || s->mem.block[q.block].skip ||
-	    q.page >= drover_pages(m->ram->block[q.block].size))
-		return drover_err(e, -EBADMSG, "channel %s: message PAGE_REQ: block %u, page %llu: %s",
-				  drover_channel_name(l->ch), q.block, (unsigned long long)q.page,
-				  s->postcopy ? "no such page" : "not in postcopy");
-	drover_stat_add(&m->stats.postcopy_requests, 1);
-	fresh = drover_bit_test_and_clear_atomic(s->mem.block[q.block].dirty, q.page);
-	drover_trace_page_request(q.block, q.page, fresh);
-	if (!fresh)
+	(void)e;
+	if (p->taken)
 		return 0;
-	atomic_fetch_sub(&s->left, 1);
-	drover_crash_point("request");
-	r = sender_page(s, l, q.block, q.page, e);
-	senders_near(s, q.block, q.page);
+	p->taken = true;
+	unit_of_page(ret, p->block, memory_data(&p->s->mem, p->block), p->page);
+	return 1;
+}
+
+static int put_page(struct page_sink *to, struct page_batch *b, struct drover_error *e)
+{
+	struct one_page *p = (void *)((char *)to - offsetof(struct one_page, to));
+	uint8_t head[DROVER_FRAME_LEN + 64];
+	int r = batch_encode(b, 0, head, sizeof(head), p->link, e);
+
+	if (r >= 0)
+		r = batch_send(b, head, (size_t)r, p->link, 0, e);
+	if (r >= 0)
+		source_sent(p->s, b);
 	return r;
 }
 
-/* What the destination holds for good need not be kept here. */
-int source_release(struct drover_source *s, size_t len, struct drover_error *e)
+static int send_page(struct drover_source *s, struct drover_link *l, struct source_block *b,
+		     uint64_t page, struct drover_error *e)
 {
-	const struct drover_ram *ram = s->m->ram;
-	struct drover_msg_runs m;
-	uint32_t i;
-	int r = drover_runs_decode(s->main->body, len, &m, e);
+	struct one_page p = {
+		.from.next = next_page,
+		.to.put = put_page,
+		.s = s,
+		.link = l,
+		.block = b,
+		.page = page,
+	};
 
-	if (r < 0)
-		return drover_link_bad(s->main, e), r;
-	if (!s->postcopy || !s->m->config->release_ram || m.block >= ram->n || s->mem.block[m.block].skip)
-		return drover_err(e, -EBADMSG, "channel main: message RELEASE: not now");
-	for (i = 0; i < m.n; i++) {
-		const struct drover_ram_block *b = &ram->block[m.block];
-		struct drover_run run = drover_msg_run_at(&m, i);
-		uint64_t npages = drover_pages(b->size), first;
-
-		if (run.page >= npages || run.npages > npages - run.page ||
-		    drover_bitmap_next_run(s->mem.block[m.block].dirty, run.page + run.npages, run.page,
-					   &first))
-			return drover_err(e, -EBADMSG,
-					  "channel main: message RELEASE: %s:%llu+%llu has not been sent",
-					  b->name, (unsigned long long)run.page,
-					  (unsigned long long)run.npages);
-		r = drover_ramfile_punch(b->fd, b->fd_off + drover_page_off(run.page),
-					 drover_page_off(run.npages),
-					 b->host + drover_page_off(run.page));
-		if (r < 0)
-			return drover_err(e, r, "release-ram: block %s: %s", b->name,
-					  drover_strerror(r));
-	}
-	return 0;
+	return encode(&s->encoder, &p.from, &p.to, e);
 }
 
-static int serve(struct urgent *u, struct drover_error *e)
+int urgent_request(struct drover_source *s, struct drover_link *l, size_t len,
+		   struct drover_error *e)
+{
+	struct drover_msg_page_req q;
+	struct source_block *b;
+	bool fresh;
+	int r;
+
+	r = drover_body_page_req(l, len, &q, e);
+	if (r < 0)
+		return r;
+	b = memory_block(&s->mem, q.block);
+	if (!s->postcopy || !b || q.page >= b->npages)
+		return drover_err(e, -EBADMSG, "channel %s: message PAGE_REQ: block %u, page %llu: %s",
+				  drover_channel_name(l->ch), q.block, (unsigned long long)q.page,
+				  s->postcopy ? "no such page" : "not in postcopy");
+	drover_stat_add(&s->m->stats.postcopy_requests, 1);
+	fresh = work_claim(&s->work, b, q.page);
+	drover_trace_page_request(q.block, q.page, fresh);
+	if (!fresh)
+		return 0;
+	drover_crash_point("request");
+	r = send_page(s, l, b, q.page, e);
+	work_near(&s->work, b, q.page);
+	return r;
+}
+
+static int answer(struct urgent *u, struct drover_error *e)
 {
 	struct drover_frame f;
 	int r;
@@ -95,7 +113,7 @@ static int serve(struct urgent *u, struct drover_error *e)
 		if (f.type != DROVER_MSG_PAGE_REQ)
 			return drover_err(e, -EBADMSG, "channel %s: message %s: not on this channel",
 					  drover_channel_name(u->link->ch), u->link->info->name);
-		r = source_page_req(u->s, u->link, f.body_len, e);
+		r = urgent_request(u->s, u->link, f.body_len, e);
 		if (r < 0)
 			return r;
 		drover_progress(u->s->m, drover_now_ns());
@@ -106,16 +124,10 @@ static void *urgent_main(void *arg)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct urgent *u = arg;
-	struct round_work *w = &u->s->work;
 
-	drover_thread_name("urgent", (int)(u - u->s->urgent));
-	if (serve(u, &e) < 0 && !atomic_load(&u->s->parting)) {
-		DROVER_LOCK(&w->lock);
-
-		if (!w->error.code)
-			w->error = e;
-		sender_wake(u->s);
-	}
+	drover_thread_name("urgent", (int)(u - u->s->urgent.thread));
+	if (answer(u, &e) < 0 && !atomic_load(&u->s->urgent.parting))
+		work_fail(&u->s->work, &e);
 	return NULL;
 }
 
@@ -124,9 +136,9 @@ int urgent_start(struct drover_source *s, struct drover_error *e)
 	unsigned int i;
 	int r;
 
-	atomic_store(&s->parting, false);
+	atomic_store(&s->urgent.parting, false);
 	for (i = 0; i < s->nurgent; i++) {
-		struct urgent *u = &s->urgent[i];
+		struct urgent *u = &s->urgent.thread[i];
 
 		u->s = s;
 		u->link = s->urgent_link[i];
@@ -143,13 +155,13 @@ void urgent_stop(struct drover_source *s)
 {
 	unsigned int i;
 
-	atomic_store(&s->parting, true);
+	atomic_store(&s->urgent.parting, true);
 	for (i = 0; i < s->nurgent; i++)
 		if (s->urgent_link[i])
 			drover_channel_shutdown(s->urgent_link[i]->ch);
-	for (i = 0; i < s->nurgent; i++) {
-		if (s->urgent[i].started)
-			pthread_join(s->urgent[i].thread, NULL);
-		s->urgent[i].started = false;
+	for (i = 0; i < URGENT_MAX; i++) {
+		if (s->urgent.thread[i].started)
+			pthread_join(s->urgent.thread[i].thread, NULL);
+		s->urgent.thread[i].started = false;
 	}
 }
