@@ -47,7 +47,7 @@ int source_digest_init(struct drover_source *s, struct drover_error *e)
 {
 	struct source_block *b;
 
-	if (s->one_way)
+	if (source_one_way(s))
 		return 0;
 	MEMORY_EACH(&s->mem, b) {
 		uint64_t n = groups_of(b->npages);
@@ -149,7 +149,7 @@ void source_digest_now(struct drover_source *s)
 	make_all(s, true);
 }
 
-void source_digest_forget(struct source_block *b)
+static void forget_block(struct source_block *b)
 {
 	uint64_t at = 0, start = 0, n;
 
@@ -157,6 +157,14 @@ void source_digest_forget(struct source_block *b)
 		memset(&b->digest[start], 0, n * sizeof(*b->digest));
 		at = start + n;
 	}
+}
+
+void source_digest_forget(struct drover_source *s)
+{
+	struct source_block *b;
+
+	MEMORY_EACH(&s->mem, b)
+		forget_block(b);
 }
 
 struct hash_walk {
@@ -224,7 +232,7 @@ static int send_digests(struct drover_source *s, unsigned int block, uint16_t le
 	len = drover_digest_encode(&m, body, BODY_MAX);
 	if (len < 0)
 		return drover_err(e, len, "DIGEST: %s", drover_strerror(len));
-	return drover_link_send(s->main, DROVER_MSG_DIGEST, body, (size_t)len, NULL, 0, 0, e);
+	return drover_link_send(s->peer.main, DROVER_MSG_DIGEST, body, (size_t)len, NULL, 0, 0, e);
 }
 
 /* @n values from @first on, as many messages as it takes */
@@ -265,7 +273,7 @@ static int send_known(struct drover_source *s, struct source_block *b, struct dr
 
 static int send_block(struct drover_source *s, struct source_block *b, struct drover_error *e)
 {
-	if (s->one_way)
+	if (source_one_way(s))
 		return send_span(s, b, 0, 0, b->npages, e);
 	make_groups(s, b, true);
 	return send_span(s, b, 1, 0, groups_of(b->npages), e);
@@ -318,7 +326,7 @@ static int read_ack(struct drover_source *s, struct drover_msg_digest_ack *a,
 	size_t len;
 	int r = source_wait(s, DROVER_MSG_DIGEST_ACK, &len, e);
 
-	return r < 0 ? r : drover_body_digest_ack(s->main, len, a, e);
+	return r < 0 ? r : drover_body_digest_ack(s->peer.main, len, a, e);
 }
 
 static int name_pages(struct drover_source *s, const struct drover_msg_digest_ack *a,

@@ -7,7 +7,6 @@
 
 struct drover_error;
 struct drover_source;
-struct source_block;
 struct source_memory;
 
 /**
@@ -29,8 +28,8 @@ void source_digest_stale(struct drover_source *s);
 void source_digest_ahead(struct drover_source *s);
 /* All that are left: in postcopy before the first page is asked for. */
 void source_digest_now(struct drover_source *s);
-/* Dirty pages of this block count as zero, on both sides, until they are sent. */
-void source_digest_forget(struct source_block *b);
+/* Dirty pages count as zero, on both sides, until they are sent. */
+void source_digest_forget(struct drover_source *s);
 /* No group is right any more. @rehash: nor is any page: all are hashed from the frozen RAM. */
 void source_digest_renew(struct drover_source *s, bool rehash);
 /* us for what is stale now, and for all groups of the guest */

@@ -1,157 +1,104 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What comes back to the source on the main channel, and the clockwork of its thread:
- * liveness, rates, statistics. Only the source's own thread reads the main channel.
+ * What comes back to the source on the main channel. Only the source's own thread reads it.
+ * A message that may come at any time is handled as it comes; any other is an error unless
+ * somebody waits for it.
  */
+#include "engine/source/inbox.h"
+
 #include <errno.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
+#include "peer/send.h"
 
-#define TICK_NS (100 * DROVER_NS_PER_MS)
 #define PING_NS (DROVER_NS_PER_S)
 #define RTT_PROBES 5
 #define RTT_PAUSE_MS 1
 #define RTT_FAR_US 5000
 #define WHY_MS 500
+/* How long one look at the main channel takes, between looks at all the rest. */
+#define LOOK_MS 100
+#define LOOK_ROUND_MS 50
 
-uint64_t source_sent_bytes(const struct drover_source *s, uint64_t *ret_unsent)
+void inbox_init(struct inbox *in, bool switchover_ack)
 {
-	uint64_t sum = s->lost_bytes, unsent = 0;
-	unsigned int i;
-
-	for (i = 0; i <= s->ndata + s->nurgent; i++) {
-		struct drover_link *l = !i ? s->main : i <= s->ndata ? s->data[i - 1] :
-					s->urgent_link[i - 1 - s->ndata];
-
-		if (!l)
-			continue;
-		sum += atomic_load(&drover_channel_stats(l->ch)->tx_bytes);
-		unsent += drover_channel_unsent(l->ch);
-	}
-	if (ret_unsent)
-		*ret_unsent = unsent;
-	return sum;
+	in->may_switch = !switchover_ack;
 }
 
-static void tick_rates(struct drover_source *s, uint64_t now, uint64_t bytes, uint64_t pages)
+void inbox_restart(struct inbox *in)
 {
-	double dt = (double)(now - s->tick_ns) / 1e9;
-
-	drover_stat_f64(&s->m->stats.mbps, (double)(bytes - s->tick_bytes) * 8 / dt / 1e6);
-	DROVER_STAT(s->m, pages_per_second, (uint64_t)((double)(pages - s->tick_pages) / dt));
-	s->tick_ns = now;
-	s->tick_bytes = bytes;
-	s->tick_pages = pages;
+	in->round = in->acked_round = 0;
+	in->ping_ns = in->pong_ns = 0;
 }
 
-static void tick_zero_copy(struct drover_source *s)
+uint32_t inbox_next_round(struct inbox *in)
 {
-	uint64_t sends = 0, copied = 0, data_bytes = 0;
-	unsigned int i;
-
-	for (i = 0; i < s->ndata; i++) {
-		struct drover_channel_stats *st;
-
-		if (!s->data[i])
-			continue;
-		st = drover_channel_stats(s->data[i]->ch);
-		sends += atomic_load(&st->zc_sends);
-		copied += atomic_load(&st->zc_copied);
-		data_bytes += atomic_load(&st->tx_bytes);
-	}
-	DROVER_STAT(s->m, multifd_bytes, data_bytes);
-	DROVER_STAT(s->m, zc_sends, sends);
-	DROVER_STAT(s->m, dirty_sync_missed_zero_copy, copied);
+	return ++in->round;
 }
 
-void source_sent(struct drover_source *s, const struct page_batch *b)
+bool inbox_placed(const struct inbox *in)
 {
-	atomic_fetch_add_explicit(&s->normal, b->raw, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->duplicate, b->zero, memory_order_relaxed);
+	return in->acked_round >= in->round;
 }
 
-void source_tick(struct drover_source *s)
+static int take_pong(struct drover_source *s, size_t len, struct drover_error *e)
 {
-	uint64_t now = drover_now_ns(), bytes = source_sent_bytes(s, NULL);
-	uint64_t normal = atomic_load(&s->normal), dup = atomic_load(&s->duplicate);
-	uint64_t taken = atomic_load(&s->work.taken);
-	struct drover_migration *m = s->m;
+	struct drover_msg_ping ping;
+	int r = drover_body_ping(s->peer.main, len, &ping, e);
 
-	DROVER_STAT(m, transferred, bytes);
-	DROVER_STAT(m, normal, normal);
-	DROVER_STAT(m, normal_bytes, normal * DROVER_PAGE_SIZE);
-	DROVER_STAT(m, duplicate, dup);
-	DROVER_STAT(m, remaining, s->postcopy ? atomic_load(&s->work.left) * DROVER_PAGE_SIZE :
-		    taken < s->dirty_pages ? (s->dirty_pages - taken) * DROVER_PAGE_SIZE : 0);
-	if (s->handed_over)
-		DROVER_STAT(m, postcopy_bytes, bytes - s->handed_over);
-	else if (s->stop_ns)
-		DROVER_STAT(m, downtime_bytes, bytes - drover_stat_get(&m->stats.precopy_bytes));
-	else
-		DROVER_STAT(m, precopy_bytes, bytes);
-	DROVER_STAT(m, total_time, (now - m->started_ns) / DROVER_NS_PER_MS);
-	tick_zero_copy(s);
-	if (now - s->tick_ns >= TICK_NS)
-		tick_rates(s, now, bytes, normal + dup);
-}
-
-static int peer_failed(struct drover_source *s, size_t len, struct drover_error *e)
-{
-	struct drover_msg_status m;
-	int r;
-
-	r = drover_status_decode(s->main->body, len, &m, e);
 	if (r < 0)
-		return drover_link_bad(s->main, e), r;
-	return drover_err(e, -EREMOTEIO, "destination: %.*s", (int)m.text_len, m.text);
+		return r;
+	if (ping.nonce == s->inbox.ping_ns)
+		s->inbox.pong_ns = drover_now_ns();
+	/* Nothing else may come while all who wait have been served. */
+	if (source_postcopying(s))
+		drover_progress(s->m, drover_now_ns());
+	return 0;
+}
+
+static int take_round_ack(struct drover_source *s, size_t len, struct drover_error *e)
+{
+	struct drover_msg_round round;
+	int r = drover_body_round_ack(s->peer.main, len, &round, e);
+
+	if (r < 0)
+		return r;
+	if (round.round > s->inbox.round)
+		return drover_err(e, -EBADMSG, "channel main: ROUND_ACK(%u) in round %u",
+				  round.round, s->inbox.round);
+	s->inbox.acked_round = round.round;
+	drover_progress(s->m, drover_now_ns());
+	return 0;
+}
+
+static int take_switchover_ack(struct drover_source *s, struct drover_error *e)
+{
+	if (!s->inbox.asked)
+		return drover_err(e, -EBADMSG, "channel main: message SWITCHOVER_ACK: nobody asked");
+	s->inbox.may_switch = true;
+	return 0;
 }
 
 /* A message that may come at any time; 1 when it was none of these. */
 static int handle(struct drover_source *s, const struct drover_frame *f, struct drover_error *e)
 {
-	struct drover_msg_ping ping;
-	struct drover_msg_round round;
-	int r;
-
 	switch (f->type) {
 	case DROVER_MSG_FAIL:
-		return peer_failed(s, f->body_len, e);
+		return drover_peer_failed(s->peer.main, f->body_len, e);
 	case DROVER_MSG_PONG:
-		r = drover_ping_decode(s->main->body, f->body_len, &ping, e);
-		if (r < 0)
-			return drover_link_bad(s->main, e), r;
-		if (ping.nonce == s->ping_ns)
-			s->pong_ns = drover_now_ns();
-		/* Nothing else may come while all who wait have been served. */
-		if (s->postcopy)
-			drover_progress(s->m, drover_now_ns());
-		return 0;
+		return take_pong(s, f->body_len, e);
 	case DROVER_MSG_ROUND_ACK:
-		r = drover_round_ack_decode(s->main->body, f->body_len, &round, e);
-		if (r < 0)
-			return drover_link_bad(s->main, e), r;
-		if (round.round > s->round)
-			return drover_err(e, -EBADMSG,
-					  "channel main: ROUND_ACK(%u) in round %u", round.round,
-					  s->round);
-		s->acked_round = round.round;
-		drover_progress(s->m, drover_now_ns());
-		return 0;
+		return take_round_ack(s, f->body_len, e);
 	case DROVER_MSG_PAGE_REQ:
-		return urgent_request(s, s->main, f->body_len, e);
+		return urgent_request(s, s->peer.main, f->body_len, e);
 	case DROVER_MSG_RELEASE:
 		return source_release(s, f->body_len, e);
 	case DROVER_MSG_PAUSED:
 		return drover_err(e, -ECONNABORTED, "the destination has paused the migration");
 	case DROVER_MSG_SWITCHOVER_ACK:
-		if (!s->switchover_asked)
-			return drover_err(e, -EBADMSG,
-					  "channel main: message SWITCHOVER_ACK: nobody asked");
-		s->switchover_ok = true;
-		return 0;
+		return take_switchover_ack(s, e);
 	default:
 		return 1;
 	}
@@ -161,36 +108,42 @@ static int handle(struct drover_source *s, const struct drover_frame *f, struct 
 static int receive(struct drover_source *s, uint64_t deadline, struct drover_frame *f,
 		   struct drover_error *e)
 {
-	int r = drover_link_poll(s->main, deadline);
+	struct drover_link *l = s->peer.main;
+	int r = drover_link_poll(l, deadline);
 
 	if (r == 0)
 		return 0;
 	if (r < 0)
 		return drover_err(e, r, "channel main: %s", drover_strerror(r));
-	r = drover_link_recv(s->main, f, e);
+	r = drover_link_recv(l, f, e);
 	if (r == DROVER_CHANNEL_E_EOF)
 		return drover_err(e, -ECONNRESET, "channel main: the destination (%s) closed it",
-				  drover_channel_peer(s->main->ch));
-	if (r < 0)
-		return r;
-	r = handle(s, f, e);
+				  drover_channel_peer(l->ch));
+	return r < 0 ? r : handle(s, f, e);
+}
+
+/* The same where nobody waits for anything. */
+static int receive_any(struct drover_source *s, uint64_t deadline, struct drover_error *e)
+{
+	struct drover_frame f;
+	int r = receive(s, deadline, &f, e);
+
+	if (r == 1)
+		return drover_err(e, -EBADMSG, "channel main: message %s: not now",
+				  s->peer.main->info->name);
 	return r;
 }
 
 int source_poll(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_frame f;
-	int r;
+	int r = 0;
 
-	if (s->one_way)
+	if (source_one_way(s))
 		return 0;
-	while ((r = drover_link_poll(s->main, drover_now_ns())) > 0) {
-		r = receive(s, drover_now_ns(), &f, e);
+	while ((r = drover_link_poll(s->peer.main, drover_now_ns())) > 0) {
+		r = receive_any(s, drover_now_ns(), e);
 		if (r < 0)
 			return r;
-		if (r == 1)
-			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
-					  s->main->info->name);
 	}
 	return r < 0 ? drover_err(e, r, "channel main: %s", drover_strerror(r)) : 0;
 }
@@ -198,15 +151,11 @@ int source_poll(struct drover_source *s, struct drover_error *e)
 int source_wait_round(struct drover_source *s, struct drover_error *e)
 {
 	uint64_t before = UINT64_MAX, unsent;
-	struct drover_frame f;
 	int r = 0;
 
-	while (!s->one_way && s->acked_round < s->round && r >= 0) {
-		r = receive(s, drover_deadline_ms(50), &f, e);
-		if (r == 1)
-			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
-					  s->main->info->name);
-		source_sent_bytes(s, &unsent);
+	while (!source_one_way(s) && !inbox_placed(&s->inbox) && r >= 0) {
+		r = receive_any(s, drover_deadline_ms(LOOK_ROUND_MS), e);
+		peer_traffic(&s->peer, &unsent);
 		if (unsent < before)
 			drover_progress(s->m, drover_now_ns());
 		before = unsent;
@@ -224,7 +173,8 @@ int source_why(struct drover_source *s, const struct drover_error *channel, stru
 	struct drover_frame f;
 	int r = 0;
 
-	while (!s->one_way && channel->code != -ECANCELED && r >= 0 && drover_now_ns() < deadline)
+	while (!source_one_way(s) && channel->code != -ECANCELED && r >= 0 &&
+	       drover_now_ns() < deadline)
 		r = receive(s, deadline, &f, &said);
 	if (r == -EREMOTEIO)
 		return drover_err(e, r, "%s", said.msg);
@@ -233,65 +183,54 @@ int source_why(struct drover_source *s, const struct drover_error *channel, stru
 
 int source_ping(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_msg_ping m;
-	uint64_t now = drover_now_ns();
-	uint8_t body[8];
-	int n;
+	struct drover_msg_ping m = { .nonce = drover_now_ns() };
 
-	if (s->one_way || now - s->ping_ns < PING_NS)
+	if (source_one_way(s) || m.nonce - s->inbox.ping_ns < PING_NS)
 		return 0;
-	s->ping_ns = now;
-	m.nonce = now;
-	n = drover_ping_encode(&m, body, sizeof(body));
-	return drover_link_send(s->main, DROVER_MSG_PING, body, (size_t)n, NULL, 0, 0, e);
+	s->inbox.ping_ns = m.nonce;
+	return drover_send_ping(s->peer.main, DROVER_MSG_PING, &m, e);
 }
 
 int source_wait(struct drover_source *s, enum drover_msg_type type, size_t *ret_len,
 		struct drover_error *e)
 {
+	const char *name = drover_msg_info(type)->name;
 	struct drover_frame f;
 	int r;
 
 	drover_progress(s->m, drover_now_ns());
 	for (;;) {
-		r = receive(s, drover_deadline_ms(100), &f, e);
+		r = receive(s, drover_deadline_ms(LOOK_MS), &f, e);
 		if (r < 0)
 			return r;
+		if (r == 1 && f.type != type)
+			return drover_err(e, -EBADMSG, "channel main: message %s while waiting for %s",
+					  s->peer.main->info->name, name);
 		if (r == 1) {
-			if (f.type != type)
-				return drover_err(e, -EBADMSG,
-						  "channel main: message %s while waiting for %s",
-						  s->main->info->name, drover_msg_info(type)->name);
 			*ret_len = f.body_len;
 			return 0;
 		}
 		r = drover_check_stall(s->m, e);
 		if (r < 0)
-			return drover_err_prefix(e, "waiting for %s: ",
-						 drover_msg_info(type)->name), r;
+			return drover_err_prefix(e, "waiting for %s: ", name), r;
 	}
 }
 
-/* Until the answer is there; the main channel is ours alone meanwhile. */
+/* Until the answer is there; nothing else is sent on main meanwhile. */
 static int probe(struct drover_source *s, uint64_t *ret_us, struct drover_error *e)
 {
-	struct drover_frame f;
 	int r;
 
-	s->ping_ns = 0;
-	s->pong_ns = 0;
+	s->inbox.ping_ns = s->inbox.pong_ns = 0;
 	r = source_ping(s, e);
-	while (r >= 0 && !s->pong_ns) {
-		r = receive(s, drover_deadline_ms(100), &f, e);
-		if (r == 1)
-			return drover_err(e, -EBADMSG, "channel main: message %s: not now",
-					  s->main->info->name);
+	while (r >= 0 && !s->inbox.pong_ns) {
+		r = receive_any(s, drover_deadline_ms(LOOK_MS), e);
 		if (r >= 0)
 			r = drover_check_stall(s->m, e);
 	}
 	if (r < 0)
 		return r;
-	*ret_us = (s->pong_ns - s->ping_ns) / 1000;
+	*ret_us = (s->inbox.pong_ns - s->inbox.ping_ns) / 1000;
 	return 0;
 }
 
@@ -305,7 +244,7 @@ int source_measure_rtt(struct drover_source *s, struct drover_error *e)
 	unsigned int n = 0;
 	int r;
 
-	while (!s->one_way && n < RTT_PROBES && us < RTT_FAR_US) {
+	while (!source_one_way(s) && n < RTT_PROBES && us < RTT_FAR_US) {
 		r = drover_wait_fd(-1, 0, &s->m->cancel, drover_deadline_ms(RTT_PAUSE_MS));
 		if (r == -ECANCELED)
 			return drover_err(e, r, "migration: cancelled");
@@ -315,7 +254,17 @@ int source_measure_rtt(struct drover_source *s, struct drover_error *e)
 		sum += us;
 		n++;
 	}
-	s->rtt_us = n ? sum / n : 0;
-	DROVER_STAT(s->m, rtt_us, s->rtt_us);
+	meter_rtt(&s->meter, n ? sum / n : 0);
+	DROVER_STAT(s->m, rtt_us, s->meter.rtt_us);
 	return 0;
+}
+
+int source_ask_switchover(struct drover_source *s, struct drover_error *e)
+{
+	if (s->inbox.may_switch)
+		return 1;
+	if (s->inbox.asked)
+		return 0;
+	s->inbox.asked = true;
+	return drover_send_bare(s->peer.main, DROVER_MSG_SWITCHOVER_REQ, e);
 }

@@ -52,30 +52,31 @@ int source_send_ranges(struct drover_source *s, struct drover_error *e)
 	MEMORY_EACH(&s->mem, b) {
 		memcpy(b->dirty, memory_data(&s->mem, b), drover_bitmap_bytes(b->npages));
 		merge_ranges(b->dirty, b->npages);
-		r = drover_link_send_runs(s->main, DROVER_MSG_RANGES, b->index, b->dirty,
+		r = drover_link_send_runs(s->peer.main, DROVER_MSG_RANGES, b->index, b->dirty,
 					  b->npages, e);
 		if (r < 0)
 			return r;
 	}
-	return drover_link_send_last(s->main, DROVER_MSG_RANGES, e);
+	return drover_link_send_last(s->peer.main, DROVER_MSG_RANGES, e);
 }
 
-int source_discard(struct drover_source *s, struct drover_error *e)
+int source_send_discard(struct drover_source *s, struct drover_error *e)
 {
 	struct source_block *b;
 	int r;
 
-	work_count_left(&s->work);
 	MEMORY_EACH(&s->mem, b) {
-		source_digest_forget(b);
-		r = drover_link_send_runs(s->main, DROVER_MSG_DISCARD, b->index, b->dirty,
+		r = drover_link_send_runs(s->peer.main, DROVER_MSG_DISCARD, b->index, b->dirty,
 					  b->npages, e);
 		if (r < 0)
 			return r;
 	}
-	source_digest_stale(s);
-	source_digest_now(s);
-	return drover_link_send_last(s->main, DROVER_MSG_DISCARD, e);
+	return 0;
+}
+
+int source_send_discard_last(struct drover_source *s, struct drover_error *e)
+{
+	return drover_link_send_last(s->peer.main, DROVER_MSG_DISCARD, e);
 }
 
 static int bad_run(const struct source_block *b, const struct drover_run *run, const char *msg,
@@ -99,7 +100,7 @@ static int take_recover(struct drover_source *s, size_t len, uint32_t *ret_flags
 	uint32_t i;
 	int r;
 
-	r = drover_body_runs(s->main, len, &m, e);
+	r = drover_body_runs(s->peer.main, len, &m, e);
 	if (r < 0)
 		return r;
 	b = memory_block(&s->mem, m.block);
@@ -124,11 +125,11 @@ int source_read_recover(struct drover_source *s, uint64_t deadline, struct drove
 
 	memory_forget(&s->mem);
 	while (!(flags & DROVER_RUNS_LAST)) {
-		r = drover_link_poll(s->main, deadline);
+		r = drover_link_poll(s->peer.main, deadline);
 		if (r <= 0)
 			return drover_err(e, r ? r : -ETIMEDOUT,
 					  "resume: no RECOVER within handshake-timeout");
-		r = drover_expect(s->main, DROVER_MSG_RECOVER, &f, e);
+		r = drover_expect(s->peer.main, DROVER_MSG_RECOVER, &f, e);
 		if (r == DROVER_CHANNEL_E_EOF)
 			return drover_err(e, -ECONNRESET, "resume: closed before RECOVER");
 		if (r >= 0)
@@ -164,11 +165,11 @@ int source_release(struct drover_source *s, size_t len, struct drover_error *e)
 	uint32_t i;
 	int r;
 
-	r = drover_body_runs(s->main, len, &m, e);
+	r = drover_body_runs(s->peer.main, len, &m, e);
 	if (r < 0)
 		return r;
 	b = memory_block(&s->mem, m.block);
-	if (!s->postcopy || !s->m->config->release_ram || !b)
+	if (!source_postcopying(s) || !s->m->config->release_ram || !b)
 		return drover_err(e, -EBADMSG, "channel main: message RELEASE: not now");
 	for (i = 0; i < m.n; i++) {
 		struct drover_run run = drover_msg_run_at(&m, i);

@@ -11,8 +11,9 @@ struct drover_source;
 
 /* RANGES: the first round sends exactly what they name, so they are what is dirty first. */
 int source_send_ranges(struct drover_source *s, struct drover_error *e);
-/* DISCARD, after the final round of a postcopy: these pages come later, and count as zero now. */
-int source_discard(struct drover_source *s, struct drover_error *e);
+/* DISCARD, after the final round of a postcopy: the pages that are dirty come later. */
+int source_send_discard(struct drover_source *s, struct drover_error *e);
+int source_send_discard_last(struct drover_source *s, struct drover_error *e);
 /* RECOVER, the answer to a resumed HELLO: what the destination does not name is dirty. */
 int source_read_recover(struct drover_source *s, uint64_t deadline, struct drover_error *e);
 /* A RELEASE of @len bytes came on main: the destination holds these pages for good. */

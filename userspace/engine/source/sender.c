@@ -34,7 +34,7 @@ static int pay(struct sender *x)
 	if (!bytes)
 		return 0;
 	atomic_store_explicit(&x->waiting, true, memory_order_relaxed);
-	r = drover_limit_take(s->limit, bytes, &s->m->cancel);
+	r = pace_take(&s->pace, bytes, &s->m->cancel);
 	atomic_store_explicit(&x->waiting, false, memory_order_relaxed);
 	return r;
 }
@@ -70,7 +70,7 @@ static int put_frame(struct page_sink *to, struct page_batch *b, struct drover_e
 	struct drover_channel *ch = x->link->ch;
 	bool stopped = x->order.kind == WORK_LAST || x->order.kind == WORK_NONE;
 	/* Notifications of zero-copy would be waited for while the guest is stopped. */
-	bool plain = stopped || !x->s->zero_copy;
+	bool plain = stopped || !x->s->peer.zero_copy;
 	int n, r;
 
 	r = free_slot(x, slot, e);
@@ -89,7 +89,7 @@ static int put_frame(struct page_sink *to, struct page_batch *b, struct drover_e
 		return r;
 	slot->zc_seq = plain ? 0 : drover_channel_zc_seq(ch);
 	x->next_slot = (x->next_slot + 1) % SENDER_SLOTS;
-	source_sent(x->s, b);
+	meter_sent(&x->s->meter, b->raw, b->zero);
 	drover_progress(x->s->m, drover_now_ns());
 	return 0;
 }
@@ -109,7 +109,7 @@ static int send_round(struct sender *x, struct drover_error *e)
 	 * While main pushes, it carries urgent pages, too, and one may still be under way from
 	 * the source's thread. So that thread says ROUND_END, after the last of them.
 	 */
-	if (x->order.kind == WORK_PUSH && !x->s->multifd)
+	if (x->order.kind == WORK_PUSH && !x->s->peer.multifd)
 		return 0;
 	return drover_send_round_end(x->link, &end, e);
 }
@@ -161,7 +161,7 @@ static int sender_start(struct drover_source *s, struct sender *x, struct drover
 int senders_start(struct drover_source *s, struct drover_error *e)
 {
 	struct sender_pool *pool = &s->pool;
-	unsigned int i, n = s->multifd ? s->ndata : 1;
+	unsigned int i, n = s->peer.multifd ? s->peer.ndata : 1;
 	int r = 0;
 
 	pool->sender = calloc(n, sizeof(*pool->sender));
@@ -170,7 +170,7 @@ int senders_start(struct drover_source *s, struct drover_error *e)
 	pool->n = n;
 	work_start(&s->work);
 	for (i = 0; i < n && r >= 0; i++)
-		r = sender_start(s, &pool->sender[i], s->multifd ? s->data[i] : s->main, e);
+		r = sender_start(s, &pool->sender[i], s->peer.multifd ? s->peer.data[i] : s->peer.main, e);
 	return r;
 }
 

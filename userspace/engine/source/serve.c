@@ -5,17 +5,15 @@
  * RAM here is frozen and stays until the destination has all of it, so a connection, a
  * daemon, or an attempt to go on may die any number of times.
  */
-#include <errno.h>
-#include <string.h>
+#include "engine/source/serve.h"
 
-#include "base/bitmap.h"
-#include "base/cleanup.h"
+#include <errno.h>
+
 #include "base/clock.h"
 #include "base/crash.h"
-#include "base/page-digest.h"
-#include "base/parallel.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
+#include "peer/send.h"
 
 /* A lost wake-up costs no more than this. */
 #define TICK_MS 20
@@ -27,12 +25,12 @@ static int beat(struct drover_source *s, struct drover_error *e)
 	struct drover_error error;
 	int r;
 
-	r = drover_link_poll(s->main, drover_deadline_ms(TICK_MS));
+	r = drover_link_poll(s->peer.main, drover_deadline_ms(TICK_MS));
 	if (r < 0)
 		return drover_err(e, r, "channel main: %s", drover_strerror(r));
 	r = source_poll(s, e);
 	/* Main's own sender may be in a send: no ping is needed then, and it would wait for it. */
-	if (r >= 0 && !drover_link_sending(s->main))
+	if (r >= 0 && !drover_link_sending(s->peer.main))
 		r = source_ping(s, e);
 	if (r < 0)
 		return r;
@@ -49,12 +47,10 @@ static int beat(struct drover_source *s, struct drover_error *e)
 
 static int end_round(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_msg_round m = { .round = s->round };
-	uint8_t body[16];
-	int n = drover_round_end_encode(&m, body, sizeof(body));
-	int r = drover_link_send(s->main, DROVER_MSG_ROUND_END, body, (size_t)n, NULL, 0, 0, e);
+	struct drover_msg_round m = { .round = s->inbox.round };
+	int r = drover_send_round_end(s->peer.main, &m, e);
 
-	while (r >= 0 && s->acked_round < s->round)
+	while (r >= 0 && !inbox_placed(&s->inbox))
 		r = beat(s, e);
 	return r;
 }
@@ -68,7 +64,7 @@ static int prove(struct drover_source *s, struct drover_error *e)
 	if (m->config->verify == DROVER_VERIFY_NONE)
 		return 0;
 	/* What another droverd sent may have been freed by it. */
-	source_digest_renew(s, s->adopted && !m->config->release_ram);
+	source_digest_renew(s, source_adopted(s) && !m->config->release_ram);
 	r = source_digest_send(s, e);
 	if (r < 0)
 		return r;
@@ -92,7 +88,7 @@ static int release(struct drover_source *s, bool tell)
 	if (source_record(s, DROVER_OWNER_RELEASED, &e) < 0)
 		drover_fail(s->m, &e);
 	else if (tell)
-		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
+		drover_link_send_token(s->peer.main, DROVER_MSG_RELEASED, s->peer.token, NULL);
 	drover_crash_point("released");
 	return 0;
 }
@@ -101,14 +97,13 @@ static int release(struct drover_source *s, bool tell)
 static int serve(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_error error;
+	uint32_t round = inbox_next_round(&s->inbox);
 	int r = 0;
 
-	s->round++;
-	s->acked_round = 0;
-	DROVER_STAT(s->m, round, s->round);
-	drover_limit_shut(s->limit);
+	DROVER_STAT(s->m, round, round);
+	pace_shut(&s->pace);
 	source_apply_limit(s);
-	senders_open_round(s, s->round, WORK_PUSH);
+	senders_open_round(s, round, WORK_PUSH);
 	while (r >= 0 && !work_over(&s->work, &error)) {
 		r = beat(s, e);
 		source_apply_limit(s);
@@ -127,29 +122,18 @@ static int serve(struct drover_source *s, struct drover_error *e)
 /* End what is left of a connection, and of one that was never whole. */
 static void disconnect(struct drover_source *s, bool tell)
 {
-	unsigned int i;
+	struct drover_link *l = s->peer.main;
 
-	for (i = 0; i < s->ndata; i++)
-		if (s->data[i])
-			drover_channel_shutdown(s->data[i]->ch);
-	if (tell && s->main && s->multifd) {
-		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
-		drover_link_send_token(s->main, DROVER_MSG_PAUSED, s->token, NULL);
+	peer_shut_data(&s->peer);
+	if (tell && l && s->peer.multifd) {
+		drover_channel_set_stall(l->ch, FAREWELL_MS);
+		drover_link_send_token(l, DROVER_MSG_PAUSED, s->peer.token, NULL);
 	}
-	if (s->main)
-		drover_channel_shutdown(s->main->ch);
+	if (l)
+		drover_channel_shutdown(l->ch);
 	urgent_stop(s);
 	senders_stop(s);
-	s->lost_bytes = source_sent_bytes(s, NULL);
-	drover_links_forget(s->m);
-	for (i = 0; i < s->ndata; i++)
-		drover_link_free(s->data[i]);
-	for (i = 0; i < s->nurgent; i++)
-		s->urgent_link[i] = drover_link_free(s->urgent_link[i]);
-	free(s->data);
-	s->data = NULL;
-	s->ndata = s->nurgent = 0;
-	s->main = drover_link_free(s->main);
+	peer_close(&s->peer, s->m);
 }
 
 static void paused(struct drover_source *s, const struct drover_error *e)
@@ -197,16 +181,15 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	r = source_reconnect(s, e);
 	if (r == -EREMOTEIO && source_done_there(s))
 		return 1;
-	if (r >= 0 && s->adopted)
+	if (r >= 0 && source_adopted(s))
 		r = adopt_memory(s, e);
 	if (r < 0)
 		return r;
 	/* As since the switchover: what this thread sends it can't watch. */
 	drover_runtime_get(m, &rt);
-	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
+	drover_channel_set_stall(s->peer.main->ch, rt.stall_timeout);
 	work_count_left(&s->work);
-	s->round = 0;
-	s->pong_ns = s->ping_ns = 0;
+	inbox_restart(&s->inbox);
 	r = senders_start(s, e);
 	if (r >= 0)
 		r = urgent_start(s, e);
@@ -217,18 +200,12 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
-void source_session_text(struct drover_source *s)
-{
-	DROVER_INFO(s->m, session, "%02x%02x%02x%02x",
-			 s->token[0], s->token[1], s->token[2], s->token[3]);
-}
-
 int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
 	int r = 0;
 
-	s->handed_over = source_sent_bytes(s, NULL) + 1;
+	source_handed_over(s);
 	source_session_text(s);
 	if (is_paused)
 		disconnect(s, false);

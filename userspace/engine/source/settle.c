@@ -2,19 +2,20 @@
 /*
  * An in-doubt session on the source: COMMIT was sent, or may have been, and its answer
  * never came. The guest stays paused until the destination has said who owns it, or an
- * operator does (settle --force). Asking is repeated for ever: a new droverd over there
- * will answer from its VMM's record. Where it was a postcopy, the answer tells: this droverd
- * may not be the one that began it.
+ * operator has (settle --force). The source asks for ever: a new droverd over there will
+ * answer from its VMM's record. The answer also tells whether it was a postcopy, since the
+ * droverd that began the session may be another.
  */
+#include "engine/source/settle.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/thread.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
+#include "guest/ops.h"
+#include "peer/send.h"
 
 #define ASK_MS 5000
 #define RETRY_MS 500
@@ -22,28 +23,25 @@
 static int ask(struct drover_source *s, struct drover_link *l, struct drover_msg_owner *ret,
 	       struct drover_error *e)
 {
-	struct drover_msg_token q;
 	struct drover_frame f;
-	uint8_t body[DROVER_TOKEN_LEN];
-	int n, r;
+	int r;
 
-	memcpy(q.token, s->token, sizeof(q.token));
-	n = drover_token_encode(&q, body, sizeof(body));
-	r = drover_link_send(l, DROVER_MSG_OWNER_QUERY, body, (size_t)n, NULL, 0, 0, e);
+	r = drover_link_send_token(l, DROVER_MSG_OWNER_QUERY, s->peer.token, e);
 	if (r < 0)
 		return r;
 	r = drover_link_poll(l, drover_deadline_ms(ASK_MS));
 	if (r <= 0)
 		return drover_err(e, r ? r : -ETIMEDOUT, "settle: no answer to OWNER_QUERY");
-	r = drover_link_recv(l, &f, e);
-	if (r)
+	r = drover_expect(l, DROVER_MSG_OWNER, &f, e);
+	if (r == DROVER_CHANNEL_E_EOF)
 		return drover_err(e, -ECONNRESET, "settle: the destination closed the connection");
-	if (f.type != DROVER_MSG_OWNER)
-		return drover_err(e, -EBADMSG, "settle: %s instead of OWNER", l->info->name);
-	r = drover_owner_decode(l->body, f.body_len, ret, e);
-	if (r >= 0 && memcmp(ret->token, s->token, sizeof(s->token)))
+	if (r >= 0)
+		r = drover_body_owner(l, f.body_len, ret, e);
+	if (r < 0)
+		return drover_err_prefix(e, "settle: "), r;
+	if (memcmp(ret->token, s->peer.token, sizeof(s->peer.token)))
 		return drover_err(e, -EBADMSG, "settle: the answer is about another session");
-	return r;
+	return 0;
 }
 
 /* One try over a connection of its own. */
@@ -93,13 +91,12 @@ bool source_done_there(struct drover_source *s)
 static int decided(struct drover_source *s, uint32_t answer, bool resume, struct drover_error *e)
 {
 	bool own = answer == DROVER_OWNER_NOT_COMMITTED;
-	bool serving = !own && (s->postcopy || answer == DROVER_OWNER_INCOMPLETE);
+	bool serving = !own && (source_postcopying(s) || answer == DROVER_OWNER_INCOMPLETE);
 	struct drover_event ev = { .type = DROVER_EVENT_SETTLED, .owned = own };
-	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
 	struct drover_migration *m = s->m;
 	int r;
 
-	r = own ? m->guest->ops->owner_set(m->guest, &rec, e) :
+	r = own ? source_record_owned(s, e) :
 	    source_record(s, serving ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;

@@ -8,8 +8,10 @@
  * downtime holds one round trip for them and one for COMMIT.
  */
 #define _GNU_SOURCE
+#include "engine/source/switchover.h"
+
 #include <errno.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,58 +20,14 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
-#include "base/thread.h"
-#include "base/trace.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
+#include "guest/ops.h"
+#include "peer/send.h"
 
 #define STATE_PIECE (1u << 20)
 #define STATE_MAX (1ull << 30)
 #define LATE_TRIES 8
-
-/* The time since the last lap belongs to @part; parts may have several laps. */
-static void lap(struct drover_source *s, struct drover_measure *part)
-{
-	uint64_t now = drover_now_ns();
-
-	drover_stat_u64(part, drover_stat_get(part) + (now - s->lap_ns + 500) / 1000);
-	s->lap_ns = now;
-}
-
-/* The guest is somebody else's now: what it cost, and how good the estimate was. */
-static void account_downtime(struct drover_source *s)
-{
-	struct drover_stats *st = &s->m->stats;
-	uint64_t ns;
-
-	lap(s, &st->dt_commit);
-	ns = s->lap_ns - s->stop_ns;
-	drover_trace_handed_over(ns / 1000, s->postcopy ? atomic_load(&s->work.left) : 0);
-	DROVER_STAT(s->m, downtime_us, ns / 1000);
-	DROVER_STAT(s->m, downtime, (ns + DROVER_NS_PER_MS / 2) / DROVER_NS_PER_MS);
-	/* The operator's pause was not to be foreseen. */
-	if (drover_stat_get(&st->expected_downtime_us))
-		drover_stat_f64(&st->expected_error_us, (double)(ns / 1000) -
-				(double)drover_stat_get(&st->dt_continue) -
-				(double)drover_stat_get(&st->expected_downtime_us));
-}
-
-static int pause_guest(struct drover_source *s, struct drover_error *e)
-{
-	struct drover_migration *m = s->m;
-	int r;
-
-	s->lap_ns = s->stop_ns = drover_now_ns();
-	if (!s->was_running)
-		return 0;
-	s->paused = true;
-	r = m->guest->ops->pause(m->guest, &m->cancel, e);
-	if (r < 0)
-		return drover_err_prefix(e, "pause: "), r;
-	drover_trace_guest_paused((drover_now_ns() - s->stop_ns) / 1000);
-	drover_send_event(m, DROVER_EVENT_STOP);
-	return 0;
-}
 
 /* pause-before-switchover: the guest is stopped, the operator has the word. */
 static int wait_continue(struct drover_source *s, struct drover_error *e)
@@ -95,15 +53,14 @@ static int wait_continue(struct drover_source *s, struct drover_error *e)
 
 static void name_late(struct drover_source *s)
 {
-	unsigned int i;
+	struct source_block *b;
 
-	for (i = 0; i < s->m->ram->n; i++) {
-		const struct drover_ram_block *b = &s->m->ram->block[i];
+	MEMORY_EACH(&s->mem, b) {
 		uint64_t at = 0, page = 0, n, named = 0;
 
-		while (!s->mem.block[i].skip && named < DROVER_PAGE_NAMES_MAX &&
-		       (n = drover_bitmap_next_run(s->mem.block[i].dirty, drover_pages(b->size), at, &page))) {
-			drover_late_writer(s->m, b->name, page);
+		while (named < DROVER_PAGE_NAMES_MAX &&
+		       (n = drover_bitmap_next_run(b->dirty, b->npages, at, &page))) {
+			drover_late_writer(s->m, b->ram->name, page);
 			at = page + n;
 			named++;
 		}
@@ -120,36 +77,49 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 	r = senders_drain(s, e);
 	if (r < 0)
 		return r;
-	lap(s, &s->m->stats.dt_pages);
+	source_lap(s, &s->m->stats.dt_pages);
 	r = source_harvest(s, true, e);
 	if (r < 0)
 		return r;
-	lap(s, &s->m->stats.dt_harvest);
-	drover_limit_open(s->limit);
+	source_lap(s, &s->m->stats.dt_harvest);
+	pace_open(&s->pace);
 	for (i = 0; i < LATE_TRIES; i++) {
 		r = source_round(s, WORK_LAST, e);
-		lap(s, &s->m->stats.dt_pages);
+		source_lap(s, &s->m->stats.dt_pages);
 		if (r >= 0)
 			r = source_harvest(s, true, e);
-		lap(s, &s->m->stats.dt_harvest);
+		source_lap(s, &s->m->stats.dt_harvest);
 		if (r < 0)
 			return r;
-		if (!s->dirty_pages)
+		if (!s->meter.dirty_pages)
 			break;
-		late += s->dirty_pages;
+		late += s->meter.dirty_pages;
 		name_late(s);
 	}
 	DROVER_STAT(s->m, late_pages, late);
-	if (s->dirty_pages)
+	if (s->meter.dirty_pages)
 		return drover_err(e, -EBUSY,
 				  "final harvest: %llu pages are still being written although the guest is stopped",
-				  (unsigned long long)s->dirty_pages);
+				  (unsigned long long)s->meter.dirty_pages);
 	return 0;
+}
+
+/* The destination is told which pages come later, while their groups are digested here. */
+static int name_pages_left(struct drover_source *s, struct drover_error *e)
+{
+	int r;
+
+	work_count_left(&s->work);
+	source_digest_forget(s);
+	r = source_send_discard(s, e);
+	source_digest_stale(s);
+	source_digest_now(s);
+	return r < 0 ? r : source_send_discard_last(s, e);
 }
 
 /*
  * Postcopy: the final round ends without pages, so that all that is under way has arrived;
- * then what the last harvests have found is named in DISCARD, and sent later.
+ * then the source names in DISCARD what its last harvests have found, and sends it later.
  */
 static int leave_pages(struct drover_source *s, struct drover_error *e)
 {
@@ -157,16 +127,16 @@ static int leave_pages(struct drover_source *s, struct drover_error *e)
 
 	if (r >= 0)
 		r = source_harvest(s, true, e);
-	lap(s, &s->m->stats.dt_harvest);
+	source_lap(s, &s->m->stats.dt_harvest);
 	if (r < 0)
 		return r;
-	drover_limit_open(s->limit);
+	pace_open(&s->pace);
 	r = source_round(s, WORK_NONE, e);
 	if (r >= 0)
-		r = source_discard(s, e);
+		r = name_pages_left(s, e);
 	if (r >= 0)
 		r = urgent_start(s, e);
-	lap(s, &s->m->stats.dt_pages);
+	source_lap(s, &s->m->stats.dt_pages);
 	return r;
 }
 
@@ -183,16 +153,10 @@ static int send_section(struct drover_source *s, const char *name, const uint8_t
 			.total = total,
 			.off = off,
 		};
-		struct iovec iov = { (void *)(data + off), len };
-		uint8_t body[256];
-		int n, r;
+		int r;
 
 		snprintf(m.name, sizeof(m.name), "%s", name);
-		n = drover_state_encode(&m, body, sizeof(body));
-		if (n < 0)
-			return drover_err(e, n, "STATE %s: %s", name, drover_strerror(n));
-		r = drover_link_send(s->main, DROVER_MSG_STATE, body, (size_t)n, &iov, len ? 1 : 0,
-				     len, e);
+		r = drover_send_state(s->peer.main, &m, data + off, len, e);
 		if (r < 0)
 			return r;
 		off += len;
@@ -205,7 +169,8 @@ static int send_state(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_guest *g = s->m->guest;
 	_cleanup_close_ int fd = -EBADF;
-	uint8_t run = s->was_running;
+	uint8_t run = s->handover.was_running;
+	uint64_t bytes;
 	struct stat st;
 	void *p;
 	int r;
@@ -219,11 +184,11 @@ static int send_state(struct drover_source *s, struct drover_error *e)
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return drover_err(e, -errno, "save device state: mmap: %s", drover_strerror(errno));
-	s->state_bytes = (uint64_t)st.st_size;
-	DROVER_STAT(s->m, state_bytes, s->state_bytes);
+	bytes = (uint64_t)st.st_size;
+	DROVER_STAT(s->m, state_bytes, bytes);
 	r = send_section(s, "drover/run", &run, 1, false, e);
 	if (r >= 0)
-		r = send_section(s, "guest", p, s->state_bytes, true, e);
+		r = send_section(s, "guest", p, bytes, true, e);
 	munmap(p, (size_t)st.st_size);
 	return r;
 }
@@ -235,32 +200,14 @@ static int wait_state_ack(struct drover_source *s, struct drover_error *e)
 	int r;
 
 	r = source_wait(s, DROVER_MSG_STATE_ACK, &len, e);
+	if (r >= 0)
+		r = drover_body_status(s->peer.main, len, &st, e);
 	if (r < 0)
 		return r;
-	r = drover_status_decode(s->main->body, len, &st, e);
-	if (r < 0)
-		return drover_link_bad(s->main, e), r;
 	if (st.status != DROVER_ACK_OK)
 		return drover_err(e, -EREMOTEIO, "destination: load device state: %.*s",
 				  (int)st.text_len, st.text);
 	return 0;
-}
-
-int source_record(struct drover_source *s, enum drover_owner_state state, struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = state };
-	struct drover_guest *g = s->m->guest;
-	int r;
-
-	/* An older VMM would refuse it, and stay in doubt; so it goes on as unguarded as it was. */
-	if (state == DROVER_OWNER_SERVING && !g->ops->traits(g)->knows_serving)
-		rec.state = DROVER_OWNER_RELEASED;
-	memcpy(rec.token, s->token, sizeof(rec.token));
-	snprintf(rec.peer, sizeof(rec.peer), "%s", s->peer);
-	r = g->ops->owner_set(g, &rec, e);
-	if (r < 0)
-		drover_err_prefix(e, "ownership record: ");
-	return r;
 }
 
 /* 1: in doubt, nobody knows; 0: handed over; < 0: failed before COMMIT */
@@ -276,7 +223,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
-	r = drover_link_send_token(s->main, DROVER_MSG_COMMIT, s->token, &ce);
+	r = drover_link_send_token(s->peer.main, DROVER_MSG_COMMIT, s->peer.token, &ce);
 	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
@@ -285,15 +232,15 @@ static int commit(struct drover_source *s, struct drover_error *e)
 		drover_fail(s->m, &ce);
 		return 1;
 	}
-	account_downtime(s);
+	source_account_downtime(s);
 	drover_crash_point("commit-acked");
 	/* In postcopy RELEASED says that all has arrived. */
-	r = source_record(s, s->postcopy ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, &ce);
+	r = source_record(s, source_postcopying(s) ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, &ce);
 	drover_crash_point("recorded");
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
-	else if (!s->postcopy)
-		drover_link_send_token(s->main, DROVER_MSG_RELEASED, s->token, NULL);
+	else if (!source_postcopying(s))
+		drover_link_send_token(s->peer.main, DROVER_MSG_RELEASED, s->peer.token, NULL);
 	return 0;
 }
 
@@ -301,25 +248,23 @@ static int commit(struct drover_source *s, struct drover_error *e)
 static int finish_one_way(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_msg_end end = {
-		.total_bytes = atomic_load(&s->normal) * DROVER_PAGE_SIZE,
+		.total_bytes = atomic_load(&s->meter.raw) * DROVER_PAGE_SIZE,
 	};
-	uint8_t body[8];
-	int n, r;
+	int r;
 
 	if (!drover_commit_point(s->m))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	n = drover_end_encode(&end, body, sizeof(body));
-	r = drover_link_send(s->main, DROVER_MSG_END, body, (size_t)n, NULL, 0, 0, e);
+	r = drover_send_end(s->peer.main, &end, e);
 	if (r >= 0)
-		r = drover_channel_finish(s->main->ch, e);
+		r = drover_channel_finish(s->peer.main->ch, e);
 	if (r >= 0)
-		r = drover_channel_sync(s->main->ch, e);
+		r = drover_channel_sync(s->peer.main->ch, e);
 	/* The stream is complete: a VMM that loses its daemon now must not run on. */
 	if (r >= 0)
 		r = source_record(s, DROVER_OWNER_RELEASED, e);
 	if (r < 0)
 		return r;
-	account_downtime(s);
+	source_account_downtime(s);
 	return 0;
 }
 
@@ -348,37 +293,37 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 
 	/* State and digests are sent from this thread, which can't watch itself. */
 	drover_runtime_get(m, &rt);
-	drover_channel_set_stall(s->main->ch, rt.stall_timeout);
-	DROVER_STAT(m, precopy_bytes, source_sent_bytes(s, NULL));
-	r = pause_guest(s, e);
-	lap(s, &m->stats.dt_pause);
+	drover_channel_set_stall(s->peer.main->ch, rt.stall_timeout);
+	DROVER_STAT(m, precopy_bytes, peer_traffic(&s->peer, NULL));
+	r = source_pause_guest(s, e);
+	source_lap(s, &m->stats.dt_pause);
 	if (r >= 0)
 		r = wait_continue(s, e);
 	if (r < 0)
 		return r;
 	if (m->config->pause_before_switchover)
-		lap(s, &m->stats.dt_continue);
+		source_lap(s, &m->stats.dt_continue);
 	if (!drover_state_set(m, drover_state_get(m), DROVER_STATE_DEVICE))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	if (s->postcopy)
+	if (source_postcopying(s))
 		drover_state_set(m, DROVER_STATE_DEVICE, DROVER_STATE_POSTCOPY_DEVICE);
-	r = s->postcopy ? leave_pages(s, e) : last_pages(s, e);
+	r = source_postcopying(s) ? leave_pages(s, e) : last_pages(s, e);
 	if (r >= 0)
 		r = send_state(s, e);
-	lap(s, &m->stats.dt_state);
+	source_lap(s, &m->stats.dt_state);
 	if (r >= 0)
 		r = source_digest_send(s, e);
 	if (r >= 0)
 		r = verify_full(s, e);
-	lap(s, &m->stats.dt_digest);
+	source_lap(s, &m->stats.dt_digest);
 	if (r < 0)
 		return r;
-	if (s->one_way)
+	if (source_one_way(s))
 		return finish_one_way(s, e);
 	r = wait_state_ack(s, e);
-	lap(s, &m->stats.dt_state);
+	source_lap(s, &m->stats.dt_state);
 	if (r >= 0)
 		r = source_digest_ack(s, e);
-	lap(s, &m->stats.dt_digest);
+	source_lap(s, &m->stats.dt_digest);
 	return r < 0 ? r : commit(s, e);
 }

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The source's thread. It says what happens in which order, and undoes it when a step
- * fails: trackers off, guest running again, peer told. Ownership decides how far back
- * one may go: up to the commit point all the way, after it not at all.
+ * The source's thread, and the table of contents of this folder: it says what happens in which
+ * order, and undoes it when a step fails: trackers off, guest running again, destination told.
+ * Ownership decides how far back the source may go: up to the commit point all the way, after
+ * it not at all. It calls the other files; none of them calls back.
  */
 #include "engine/source/source.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-#include "base/bitmap.h"
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/thread.h"
 #include "channel/channel.h"
+#include "peer/send.h"
+#include "track/track.h"
 
 #define FAREWELL_MS 500
 
 static int source_init(struct drover_source *s, struct drover_migration *m,
 		       struct drover_error *e)
 {
-	struct drover_runtime rt;
+	const struct drover_config *c = m->config;
 	int r;
 
 	s->m = m;
@@ -30,22 +29,17 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 	r = work_init(&s->work, &s->mem, &m->orders.postcopy_asked, e);
 	if (r < 0)
 		return r;
-	s->one_way = m->config->one_way ||
-		     (drover_address_offers(drover_channel_list_main(m->channels)) &
-		      DROVER_TRANSPORT_SEEK);
-	s->multifd = m->config->multifd;
-	s->zero_copy = m->config->zero_copy_send;
-	encoder_init(&s->encoder,
-		     m->config->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
-	s->switchover_ok = !m->config->switchover_ack;
-	s->tick_ns = m->started_ns;
-	drover_runtime_get(m, &rt);
-	r = drover_limit_new(rt.max_bandwidth, &s->limit, e);
-	if (r >= 0 && m->host_limit)
-		r = drover_hostlimit_new(m->host_limit, &s->hostlimit, e);
+	if (c->one_way || (drover_address_offers(drover_channel_list_main(m->channels)) &
+			   DROVER_TRANSPORT_SEEK))
+		source_enter(s, SOURCE_ONE_WAY);
+	peer_configure(&s->peer, c);
+	inbox_init(&s->inbox, c->switchover_ack);
+	meter_start(&s->meter, m->started_ns);
+	encoder_init(&s->encoder, c->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
+	r = pace_init(&s->pace, m, e);
 	if (r >= 0)
-		r = memory_init(&s->mem, m->ram, m->config->x_ignore_shared,
-				m->config->verify != DROVER_VERIFY_NONE, e);
+		r = memory_init(&s->mem, m->ram, c->x_ignore_shared,
+				c->verify != DROVER_VERIFY_NONE, e);
 	if (r < 0)
 		return r;
 	DROVER_STAT(m, total, memory_bytes(&s->mem));
@@ -80,7 +74,7 @@ static int migrate(struct drover_source *s, struct drover_error *e)
 	struct drover_migration *m = s->m;
 	int r;
 
-	s->was_running = m->guest->ops->status(m->guest) == DROVER_GUEST_RUNNING;
+	source_look_at_guest(s);
 	r = start_tracking(s, e);
 	if (r >= 0)
 		r = source_connect(s, e);
@@ -100,58 +94,36 @@ static int migrate(struct drover_source *s, struct drover_error *e)
 static void stop_tracking(struct drover_source *s)
 {
 	memory_untrack(&s->mem);
-	if (s->throttle) {
-		s->m->guest->ops->throttle(s->m->guest, 0, NULL);
-		s->throttle = 0;
-		DROVER_STAT(s->m, cpu_throttle_percentage, 0);
-	}
+	source_unthrottle(s);
 }
 
 static void zero_copy_text(struct drover_source *s)
 {
-	const char *why = s->ndata && s->data[0] ? drover_channel_zc_reason(s->data[0]->ch) : NULL;
+	const char *why = peer_zc_reason(&s->peer);
+	bool asked = s->peer.zero_copy;
 
 	DROVER_INFO(s->m, zero_copy, "%s%s",
-			 !s->zero_copy ? "not asked for" : why && *why ? "off: " : "on",
-			 s->zero_copy && why ? why : "");
+		    !asked ? "not asked for" : why && *why ? "off: " : "on",
+		    asked && why ? why : "");
 }
 
 /* Tell the peer, if it still listens, and end all channels. */
 static void part(struct drover_source *s, int r, const char *text)
 {
 	struct drover_error error;
-	bool idle = !s->pool.n || s->multifd || work_over(&s->work, &error);
-	unsigned int i;
+	struct drover_link *l = s->peer.main;
+	bool idle = !s->pool.n || s->peer.multifd || work_over(&s->work, &error);
 
-	for (i = 0; i < s->ndata; i++)
-		if (s->data[i])
-			drover_channel_shutdown(s->data[i]->ch);
+	peer_shut_data(&s->peer);
 	urgent_stop(s);
 	if (!idle)      /* main itself carries pages and may be stuck in one */
-		drover_channel_shutdown(s->main->ch);
+		drover_channel_shutdown(l->ch);
 	senders_stop(s);
-	if (s->main && r < 0 && !s->one_way && idle) {
-		drover_channel_set_cancel(s->main->ch, NULL);
-		drover_channel_set_stall(s->main->ch, FAREWELL_MS);
-		drover_link_fail(s->main, r, text);
+	if (l && r < 0 && !source_one_way(s) && idle) {
+		drover_channel_set_cancel(l->ch, NULL);
+		drover_channel_set_stall(l->ch, FAREWELL_MS);
+		drover_link_fail(l, r, text);
 	}
-}
-
-void source_resume_guest(struct drover_source *s)
-{
-	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
-	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_guest *g = s->m->guest;
-
-	if (!s->paused)
-		return;
-	/* The record may say in-doubt when COMMIT was prepared but never sent. */
-	if (g->ops->owner_set(g, &rec, &e) < 0 || g->ops->resume(g, &e) < 0) {
-		drover_err_prefix(&e, "the guest stays paused here: ");
-		drover_fail(s->m, &e);
-		return;
-	}
-	drover_send_event(s->m, DROVER_EVENT_RESUME);
 }
 
 static void fail(struct drover_source *s, int r, const struct drover_error *e)
@@ -195,20 +167,12 @@ static void audit(struct drover_source *s)
 		drover_send_event(m, DROVER_EVENT_AUDIT_DONE);
 }
 
+/* All threads have ended. Accepts what a failed source_init() leaves. */
 static void source_deinit(struct drover_source *s)
 {
-	unsigned int i;
-
-	drover_links_forget(s->m);
-	for (i = 0; i < s->ndata; i++)
-		drover_link_free(s->data[i]);
-	free(s->data);
-	for (i = 0; i < s->nurgent; i++)
-		drover_link_free(s->urgent_link[i]);
-	drover_link_free(s->main);
+	peer_close(&s->peer, s->m);
 	memory_deinit(&s->mem);
-	drover_limit_free(s->limit);
-	drover_hostlimit_free(s->hostlimit);
+	pace_deinit(&s->pace);
 	work_deinit(&s->work);
 	free(s);
 }
@@ -224,43 +188,30 @@ static void run(struct drover_source *s, struct drover_error *e)
 		fail(s, r, e);
 		return;
 	}
-	if (s->main)
+	if (s->peer.main)
 		source_tick(s);
 	if (r == 1) {
 		part(s, 0, NULL);
 		/* In postcopy the tracker's map of the data is wanted still. */
-		if (!s->postcopy)
+		if (!source_postcopying(s))
 			stop_tracking(s);
-		if (!source_settle(s, s->paused) || !s->postcopy) {
+		if (!source_settle(s, s->handover.paused) || !source_postcopying(s)) {
 			stop_tracking(s);
 			return;
 		}
 	}
-	if (s->postcopy && source_postcopy(s, r == 1, e))
+	if (source_postcopying(s) && source_postcopy(s, r == 1, e))
 		return;
 	urgent_stop(s);
 	atomic_store(&m->facts.auditing, m->config->verify == DROVER_VERIFY_AUDIT);
 	senders_stop(s);
-	drover_state_set(m, s->postcopy ? DROVER_STATE_POSTCOPY_ACTIVE : DROVER_STATE_DEVICE,
+	drover_state_set(m, source_postcopying(s) ? DROVER_STATE_POSTCOPY_ACTIVE : DROVER_STATE_DEVICE,
 			 DROVER_STATE_COMPLETED);
 	stop_tracking(s);
 	/* The channels end only now: the peer's close must not look like a failure. */
 	DROVER_INFO(m, peer, "%s",
-			 drover_channel_peer(s->main->ch));
+			 drover_channel_peer(s->peer.main->ch));
 	audit(s);
-}
-
-int source_adopt_record(struct drover_source *s, struct drover_error *e)
-{
-	struct drover_owner_record rec;
-	struct drover_guest *g = s->m->guest;
-	int r = g->ops->owner_get(g, &rec, e);
-
-	if (r < 0)
-		return drover_fail(s->m, e), r;
-	memcpy(s->token, rec.token, sizeof(s->token));
-	snprintf(s->peer, sizeof(s->peer), "%s", rec.peer);
-	return 0;
 }
 
 /* Another droverd handed the guest over, and died before all of it had arrived. */
@@ -270,7 +221,7 @@ static void adopt(struct drover_source *s, struct drover_error *e)
 
 	if (source_adopt_record(s, e) < 0)
 		return;
-	s->postcopy = s->adopted = true;
+	source_enter(s, SOURCE_ADOPTED);
 	drover_commit_point(m);         /* there is nothing to cancel any more */
 	source_session_text(s);
 	drover_err(e, -EPIPE, "postcopy paused: the droverd that began it is gone");

@@ -52,7 +52,7 @@ static int put_page(struct page_sink *to, struct page_batch *b, struct drover_er
 	if (r >= 0)
 		r = batch_send(b, head, (size_t)r, p->link, 0, e);
 	if (r >= 0)
-		source_sent(p->s, b);
+		meter_sent(&p->s->meter, b->raw, b->zero);
 	return r;
 }
 
@@ -83,10 +83,10 @@ int urgent_request(struct drover_source *s, struct drover_link *l, size_t len,
 	if (r < 0)
 		return r;
 	b = memory_block(&s->mem, q.block);
-	if (!s->postcopy || !b || q.page >= b->npages)
+	if (!source_postcopying(s) || !b || q.page >= b->npages)
 		return drover_err(e, -EBADMSG, "channel %s: message PAGE_REQ: block %u, page %llu: %s",
 				  drover_channel_name(l->ch), q.block, (unsigned long long)q.page,
-				  s->postcopy ? "no such page" : "not in postcopy");
+				  source_postcopying(s) ? "no such page" : "not in postcopy");
 	drover_stat_add(&s->m->stats.postcopy_requests, 1);
 	fresh = work_claim(&s->work, b, q.page);
 	drover_trace_page_request(q.block, q.page, fresh);
@@ -137,11 +137,11 @@ int urgent_start(struct drover_source *s, struct drover_error *e)
 	int r;
 
 	atomic_store(&s->urgent.parting, false);
-	for (i = 0; i < s->nurgent; i++) {
+	for (i = 0; i < s->peer.nurgent; i++) {
 		struct urgent *u = &s->urgent.thread[i];
 
 		u->s = s;
-		u->link = s->urgent_link[i];
+		u->link = s->peer.urgent[i];
 		r = pthread_create(&u->thread, NULL, urgent_main, u);
 		if (r)
 			return drover_err(e, -r, "channel postcopy/%u: thread: %s", i,
@@ -156,10 +156,10 @@ void urgent_stop(struct drover_source *s)
 	unsigned int i;
 
 	atomic_store(&s->urgent.parting, true);
-	for (i = 0; i < s->nurgent; i++)
-		if (s->urgent_link[i])
-			drover_channel_shutdown(s->urgent_link[i]->ch);
-	for (i = 0; i < URGENT_MAX; i++) {
+	for (i = 0; i < s->peer.nurgent; i++)
+		if (s->peer.urgent[i])
+			drover_channel_shutdown(s->peer.urgent[i]->ch);
+	for (i = 0; i < PEER_URGENT_MAX; i++) {
 		if (s->urgent.thread[i].started)
 			pthread_join(s->urgent.thread[i].thread, NULL);
 		s->urgent.thread[i].started = false;

@@ -7,13 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "wire/wire.h"
+#include "engine/source/peer.h"
 
 struct drover_error;
 struct drover_link;
 struct drover_source;
-
-#define URGENT_MAX (DROVER_ATTACH_POSTCOPY_MAX + 1u)
 
 /**
  * struct urgent - postcopy-preempt: a channel for pages that are waited for, and its thread
@@ -31,7 +29,7 @@ struct urgent {
  * @parting: the threads are ended by us, so a closed channel is no error
  */
 struct urgent_pool {
-	struct urgent thread[URGENT_MAX];
+	struct urgent thread[PEER_URGENT_MAX];
 	atomic_bool parting;
 };
 
