@@ -5,6 +5,8 @@
  * tracker saw. With verify=audit this runs after COMMIT, on droverd's own mapping, which
  * outlives the VMM; with verify=full it runs before COMMIT.
  */
+#include "engine/source/audit.h"
+
 #include <errno.h>
 
 #include "base/bitmap.h"
@@ -59,6 +61,22 @@ static int rehash_block(struct drover_source *s, const struct source_block *b, u
 		DROVER_STAT(s->m, audit_differences, *bad);
 	}
 	return 0;
+}
+
+void source_name_late(struct drover_source *s)
+{
+	struct source_block *b;
+
+	MEMORY_EACH(&s->mem, b) {
+		uint64_t at = 0, page = 0, n, named = 0;
+
+		while (named < DROVER_PAGE_NAMES_MAX &&
+		       (n = drover_bitmap_next_run(b->dirty, b->npages, at, &page))) {
+			drover_late_writer(s->m, b->ram->name, page);
+			at = page + n;
+			named++;
+		}
+	}
 }
 
 int source_rehash(struct drover_source *s, uint64_t *ret_bad, struct drover_error *e)

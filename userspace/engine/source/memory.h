@@ -18,16 +18,17 @@ struct drover_tracker;
 struct drover_track_source;
 
 /**
- * struct source_block - one RAM block; memory.c allocates, frees, and writes what no other
- *	file is named for
- * @ram: the block itself
- * @index: its number, on the wire too
+ * struct source_block - one RAM block; memory.c allocates and frees all of it
+ * @ram, @npages, @index: the block itself, and its number, on the wire too. They never change,
+ *	so any file may look at them
  * @skip: the block is never sent, since the destination maps the same file (x-ignore-shared)
  * @dirty: pages that must still be sent. memory.c sets bits (harvest, RECOVER); ranges.c takes
  *	the first ones over from the tracker; work.c clears them, and whoever clears a bit sends
- *	the page. digest.c and audit.c only look
+ *	the page. digest.c and audit.c only look. It is what the source is about, so five
+ *	files touch it
  * @digest: of each page, what was sent last; 0: zero, or not sent yet; NULL with verify=none.
- *	encode.c writes it; digest.c for pages that postcopy leaves, or that another droverd sent
+ *	encode.c writes it; digest.c for pages that postcopy leaves, or that another droverd
+ *	sent; audit.c and, for pinned pages, memory.c compare it
  * @group: one for each group of pages, for DIGEST; digest.c
  * @fresh: one for each group: @group is of the pages as they were sent; digest.c
  * @data_map: set when another droverd began the migration, since there is no tracker then:

@@ -53,7 +53,13 @@ void meter_harvest(struct meter *t, uint64_t begin, uint64_t end, uint64_t pages
 bool meter_dirty_rate(struct meter *t, uint64_t before, uint64_t *ret_pages);
 /* The harvest before the last one took @us: what disturbs one makes it longer, never shorter. */
 void meter_harvest_before(struct meter *t, uint64_t us);
-uint64_t meter_remaining(const struct meter *t);        /* bytes */
+/* What the last harvest found: pages, and bytes */
+static inline uint64_t meter_dirty(const struct meter *t)
+{
+	return t->dirty_pages;
+}
+
+uint64_t meter_remaining(const struct meter *t);
 
 /**
  * meter_drained() - a round is over

@@ -57,6 +57,17 @@ void peer_adopt(struct peer *p, const struct drover_owner_record *rec)
 	snprintf(p->address, sizeof(p->address), "%s", rec->peer);
 }
 
+int peer_send_token(const struct peer *p, struct drover_link *l, enum drover_msg_type type,
+		    struct drover_error *e)
+{
+	return drover_link_send_token(l, type, p->token, e);
+}
+
+bool peer_is_session(const struct peer *p, const uint8_t *token)
+{
+	return !memcmp(p->token, token, sizeof(p->token));
+}
+
 static void remember(struct peer *p, struct drover_migration *m)
 {
 	struct json_object *o = drover_address_to_json(drover_channel_list_main(m->channels));
@@ -114,6 +125,16 @@ int peer_connect_channel(struct peer *p, struct drover_migration *m, enum drover
 	drover_link_register(m, *l);
 	*ret = *l;
 	return 0;
+}
+
+unsigned int peer_senders(const struct peer *p)
+{
+	return p->multifd ? p->ndata : 1;
+}
+
+struct drover_link *peer_sender(const struct peer *p, unsigned int i)
+{
+	return p->multifd ? p->data[i] : p->main;
 }
 
 static void add_traffic(struct drover_link *l, uint64_t *sum, uint64_t *unsent)

@@ -19,8 +19,8 @@ struct drover_migration;
 
 /**
  * struct peer - written by peer.c alone, in the source's thread
- * @main: read wherever something is sent on it, so in many files; NULL: not connected. Only
- *	the source's thread receives on it
+ * @main: NULL: not connected. Every file that says something to the destination says it on
+ *	main, so more than three look at it; only the source's thread receives on it
  * @data, @ndata: with multifd; a channel that was never connected is NULL
  * @urgent, @nurgent: with postcopy-preempt
  * @token: the session's
@@ -48,6 +48,11 @@ int peer_new_session(struct peer *p, struct drover_error *e);
 /* The session of another droverd, from the VMM's record. */
 void peer_adopt(struct peer *p, const struct drover_owner_record *rec);
 
+/* COMMIT, PAUSED and their like, about this session. */
+int peer_send_token(const struct peer *p, struct drover_link *l, enum drover_msg_type type,
+		    struct drover_error *e);
+bool peer_is_session(const struct peer *p, const uint8_t *token);
+
 /* Connect main; @fd is taken over on success. */
 int peer_connect(struct peer *p, struct drover_migration *m, int fd, bool one_way,
 		 uint64_t deadline, struct drover_error *e);
@@ -57,6 +62,16 @@ int peer_expect(struct peer *p, const struct drover_config *c, struct drover_err
 int peer_connect_channel(struct peer *p, struct drover_migration *m, enum drover_channel_type type,
 			 unsigned int i, uint64_t deadline, struct drover_link **ret,
 			 struct drover_error *e);
+
+/* Without multifd main carries pages, too, from its own sender's thread. */
+static inline bool peer_pages_on_main(const struct peer *p)
+{
+	return !p->multifd;
+}
+
+/* Channels that carry pages, and the link of each. */
+unsigned int peer_senders(const struct peer *p);
+struct drover_link *peer_sender(const struct peer *p, unsigned int i);
 
 /* Bytes sent in this session; @ret_unsent, if not NULL: of these, what still lies in buffers. */
 uint64_t peer_traffic(const struct peer *p, uint64_t *ret_unsent);

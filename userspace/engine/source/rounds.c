@@ -60,10 +60,8 @@ int source_harvest(struct drover_source *s, bool final, struct drover_error *e)
 
 	if (r < 0)
 		return r;
-	if (!final && meter_dirty_rate(&s->meter, before, &rate)) {
-		DROVER_STAT(s->m, dirty_pages_rate, rate);
-		DROVER_STAT(s->m, dirty_bytes_rate, s->meter.dirty_rate);
-	}
+	if (!final && meter_dirty_rate(&s->meter, before, &rate))
+		source_tell_dirty_rate(s, rate);
 	DROVER_STAT(s->m, dirty_sync_count, drover_stat_get(&s->m->stats.dirty_sync_count) + 1);
 	drover_send_event(s->m, DROVER_EVENT_PASS);
 	return 0;
@@ -88,7 +86,7 @@ static int end_round_on_main(struct drover_source *s, uint32_t round, bool final
 		.flags = final ? DROVER_ROUND_FINAL : 0,
 	};
 
-	if (!s->peer.multifd)   /* main's own sender has said it */
+	if (peer_pages_on_main(&s->peer))       /* main's own sender has said it */
 		return 0;
 	return drover_send_round_end(s->peer.main, &m, e);
 }
@@ -120,7 +118,7 @@ static int watch_round(struct drover_source *s, struct drover_error *e)
 			return 0;
 		if (senders_waiting(s))
 			drover_progress(s->m, drover_now_ns());
-		if (s->peer.multifd) {
+		if (!peer_pages_on_main(&s->peer)) {
 			r = source_ping(s, e);
 			if (r < 0)
 				return r;
@@ -147,7 +145,7 @@ int source_round(struct drover_source *s, enum work_kind kind, struct drover_err
 	/* Before the first byte: a small guest would be gone by the first tick. */
 	if (!s->handover.stop_ns)
 		source_apply_limit(s);
-	drover_trace_round_begin(round, s->meter.dirty_pages);
+	drover_trace_round_begin(round, meter_dirty(&s->meter));
 	senders_open_round(s, round, kind);
 	r = watch_round(s, e);
 	source_tell_round(s, t0, sent);

@@ -109,7 +109,7 @@ static int send_round(struct sender *x, struct drover_error *e)
 	 * While main pushes, it carries urgent pages, too, and one may still be under way from
 	 * the source's thread. So that thread says ROUND_END, after the last of them.
 	 */
-	if (x->order.kind == WORK_PUSH && !x->s->peer.multifd)
+	if (x->order.kind == WORK_PUSH && peer_pages_on_main(&x->s->peer))
 		return 0;
 	return drover_send_round_end(x->link, &end, e);
 }
@@ -161,7 +161,7 @@ static int sender_start(struct drover_source *s, struct sender *x, struct drover
 int senders_start(struct drover_source *s, struct drover_error *e)
 {
 	struct sender_pool *pool = &s->pool;
-	unsigned int i, n = s->peer.multifd ? s->peer.ndata : 1;
+	unsigned int i, n = peer_senders(&s->peer);
 	int r = 0;
 
 	pool->sender = calloc(n, sizeof(*pool->sender));
@@ -170,7 +170,7 @@ int senders_start(struct drover_source *s, struct drover_error *e)
 	pool->n = n;
 	work_start(&s->work);
 	for (i = 0; i < n && r >= 0; i++)
-		r = sender_start(s, &pool->sender[i], s->peer.multifd ? s->peer.data[i] : s->peer.main, e);
+		r = sender_start(s, &pool->sender[i], peer_sender(&s->peer, i), e);
 	return r;
 }
 

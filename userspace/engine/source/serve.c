@@ -45,9 +45,9 @@ static int beat(struct drover_source *s, struct drover_error *e)
 	return drover_check_stall(s->m, e);
 }
 
-static int end_round(struct drover_source *s, struct drover_error *e)
+static int end_round(struct drover_source *s, uint32_t round, struct drover_error *e)
 {
-	struct drover_msg_round m = { .round = s->inbox.round };
+	struct drover_msg_round m = { .round = round };
 	int r = drover_send_round_end(s->peer.main, &m, e);
 
 	while (r >= 0 && !inbox_placed(&s->inbox))
@@ -88,7 +88,7 @@ static int release(struct drover_source *s, bool tell)
 	if (source_record(s, DROVER_OWNER_RELEASED, &e) < 0)
 		drover_fail(s->m, &e);
 	else if (tell)
-		drover_link_send_token(s->peer.main, DROVER_MSG_RELEASED, s->peer.token, NULL);
+		peer_send_token(&s->peer, s->peer.main, DROVER_MSG_RELEASED, NULL);
 	drover_crash_point("released");
 	return 0;
 }
@@ -111,7 +111,7 @@ static int serve(struct drover_source *s, struct drover_error *e)
 	if (r >= 0 && error.code)
 		r = source_why(s, &error, e);
 	if (r >= 0)
-		r = end_round(s, e);
+		r = end_round(s, round, e);
 	drover_crash_point("all-sent");
 	if (r >= 0)
 		r = prove(s, e);
@@ -125,9 +125,9 @@ static void disconnect(struct drover_source *s, bool tell)
 	struct drover_link *l = s->peer.main;
 
 	peer_shut_data(&s->peer);
-	if (tell && l && s->peer.multifd) {
+	if (tell && l && !peer_pages_on_main(&s->peer)) {
 		drover_channel_set_stall(l->ch, FAREWELL_MS);
-		drover_link_send_token(l, DROVER_MSG_PAUSED, s->peer.token, NULL);
+		peer_send_token(&s->peer, l, DROVER_MSG_PAUSED, NULL);
 	}
 	if (l)
 		drover_channel_shutdown(l->ch);

@@ -9,7 +9,6 @@
 #include "engine/source/settle.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "channel/channel.h"
@@ -26,7 +25,7 @@ static int ask(struct drover_source *s, struct drover_link *l, struct drover_msg
 	struct drover_frame f;
 	int r;
 
-	r = drover_link_send_token(l, DROVER_MSG_OWNER_QUERY, s->peer.token, e);
+	r = peer_send_token(&s->peer, l, DROVER_MSG_OWNER_QUERY, e);
 	if (r < 0)
 		return r;
 	r = drover_link_poll(l, drover_deadline_ms(ASK_MS));
@@ -39,7 +38,7 @@ static int ask(struct drover_source *s, struct drover_link *l, struct drover_msg
 		r = drover_body_owner(l, f.body_len, ret, e);
 	if (r < 0)
 		return drover_err_prefix(e, "settle: "), r;
-	if (memcmp(ret->token, s->peer.token, sizeof(s->peer.token)))
+	if (!peer_is_session(&s->peer, ret->token))
 		return drover_err(e, -EBADMSG, "settle: the answer is about another session");
 	return 0;
 }

@@ -66,7 +66,8 @@
 enum source_mode { SOURCE_PRECOPY, SOURCE_ONE_WAY, SOURCE_POSTCOPY, SOURCE_ADOPTED };
 
 /**
- * struct drover_source - the whole; a member is written by the file that it is named after
+ * struct drover_source - the whole; a member is written by the file that it is named after,
+ *	and reached by any that stands above that file, to call its functions
  * @m: the migration that this is the source of: its config, state, orders and statistics are
  *	what every file needs
  * @mode: source_enter() writes it, in the source's thread while no other thread runs; ask the

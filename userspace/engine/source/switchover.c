@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bitmap.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
@@ -51,22 +50,6 @@ static int wait_continue(struct drover_source *s, struct drover_error *e)
 	return r < 0 ? r : 0;
 }
 
-static void name_late(struct drover_source *s)
-{
-	struct source_block *b;
-
-	MEMORY_EACH(&s->mem, b) {
-		uint64_t at = 0, page = 0, n, named = 0;
-
-		while (named < DROVER_PAGE_NAMES_MAX &&
-		       (n = drover_bitmap_next_run(b->dirty, b->npages, at, &page))) {
-			drover_late_writer(s->m, b->ram->name, page);
-			at = page + n;
-			named++;
-		}
-	}
-}
-
 /* Last round; then a second harvest, which must be empty or names a late writer. */
 static int last_pages(struct drover_source *s, struct drover_error *e)
 {
@@ -91,16 +74,16 @@ static int last_pages(struct drover_source *s, struct drover_error *e)
 		source_lap(s, &s->m->stats.dt_harvest);
 		if (r < 0)
 			return r;
-		if (!s->meter.dirty_pages)
+		if (!meter_dirty(&s->meter))
 			break;
-		late += s->meter.dirty_pages;
-		name_late(s);
+		late += meter_dirty(&s->meter);
+		source_name_late(s);
 	}
 	DROVER_STAT(s->m, late_pages, late);
-	if (s->meter.dirty_pages)
+	if (meter_dirty(&s->meter))
 		return drover_err(e, -EBUSY,
 				  "final harvest: %llu pages are still being written although the guest is stopped",
-				  (unsigned long long)s->meter.dirty_pages);
+				  (unsigned long long)meter_dirty(&s->meter));
 	return 0;
 }
 
@@ -223,7 +206,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
-	r = drover_link_send_token(s->peer.main, DROVER_MSG_COMMIT, s->peer.token, &ce);
+	r = peer_send_token(&s->peer, s->peer.main, DROVER_MSG_COMMIT, &ce);
 	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
@@ -240,7 +223,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
 	else if (!source_postcopying(s))
-		drover_link_send_token(s->peer.main, DROVER_MSG_RELEASED, s->peer.token, NULL);
+		peer_send_token(&s->peer, s->peer.main, DROVER_MSG_RELEASED, NULL);
 	return 0;
 }
 

@@ -112,7 +112,7 @@ static void part(struct drover_source *s, int r, const char *text)
 {
 	struct drover_error error;
 	struct drover_link *l = s->peer.main;
-	bool idle = !s->pool.n || s->peer.multifd || work_over(&s->work, &error);
+	bool idle = !s->pool.n || !peer_pages_on_main(&s->peer) || work_over(&s->work, &error);
 
 	peer_shut_data(&s->peer);
 	urgent_stop(s);

@@ -12,7 +12,7 @@
 
 static uint64_t remaining(struct drover_source *s)
 {
-	uint64_t taken = atomic_load(&s->work.taken), dirty = s->meter.dirty_pages;
+	uint64_t taken = atomic_load(&s->work.taken), dirty = meter_dirty(&s->meter);
 
 	if (source_postcopying(s))
 		return atomic_load(&s->work.left) * DROVER_PAGE_SIZE;
@@ -74,6 +74,12 @@ void source_tell_expected(struct drover_source *s, const struct drover_estimate 
 	DROVER_STAT(s->m, expected_state, est->state);
 	DROVER_STAT(s->m, expected_digest, est->digest);
 	DROVER_STAT(s->m, expected_commit, est->commit);
+}
+
+void source_tell_dirty_rate(struct drover_source *s, uint64_t pages)
+{
+	DROVER_STAT(s->m, dirty_pages_rate, pages);
+	DROVER_STAT(s->m, dirty_bytes_rate, s->meter.dirty_rate);
 }
 
 void source_tell_round(struct drover_source *s, uint64_t t0, uint64_t sent0)
