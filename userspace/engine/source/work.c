@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/lock.h"
 #include "engine/source/encode.h"
 #include "engine/source/memory.h"
 
@@ -23,7 +24,7 @@ int work_init(struct work *w, struct source_memory *mem, const atomic_bool *hurr
 {
 	w->mem = mem;
 	w->hurry = hurry;
-	pthread_mutex_init(&w->lock, NULL);
+	drover_lock_init(&w->lock);
 	pthread_cond_init(&w->cond, NULL);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return w->wake_fd < 0 ? drover_err(e, -errno, "eventfd: %s", drover_strerror(errno)) : 0;
@@ -115,9 +116,10 @@ bool work_next(struct work *w, struct work_order *o)
 	return !w->stop;
 }
 
-/* The lock is held. */
+/* The caller holds the lock. */
 static void remember(struct work *w, const struct drover_error *e)
 {
+	drover_assert_held(&w->lock);
 	if (!w->error.code)
 		w->error = *e;
 	wake(w);
@@ -141,27 +143,38 @@ void work_fail(struct work *w, const struct drover_error *e)
 	remember(w, e);
 }
 
-/* The pages of a word for the caller alone; some may have been claimed since it was read. */
+/*
+ * The caller holds the lock. The pages of a word for the caller alone; some may have been
+ * claimed since it was read, since a claim does not take the lock.
+ */
 static uint64_t take_word(struct work *w, uint64_t *word)
 {
-	uint64_t bits = __atomic_exchange_n(word, 0, __ATOMIC_RELAXED);
+	uint64_t bits;
+
+	drover_assert_held(&w->lock);
+	bits = __atomic_exchange_n(word, 0, __ATOMIC_RELAXED);
 
 	if (w->order.kind == WORK_PUSH)
 		atomic_fetch_sub(&w->left, (uint64_t)__builtin_popcountll(bits));
 	return bits;
 }
 
-/* migrate-start-postcopy does not wait for the end of a round. */
-static bool cut_short(const struct work *w)
+/* The caller holds the lock. migrate-start-postcopy does not wait for the end of a round. */
+static bool cut_short(struct work *w)
 {
+	drover_assert_held(&w->lock);
 	return w->order.kind == WORK_NONE ||
 	       (w->order.kind == WORK_ROUND &&
 		atomic_load_explicit(w->hurry, memory_order_relaxed));
 }
 
-/* Postcopy goes on where the guest faults, so what lies before that comes at the end. */
+/*
+ * The caller holds the lock. Postcopy goes on where the guest faults, so what lies before that
+ * comes at the end.
+ */
 static bool wraps(struct work *w)
 {
+	drover_assert_held(&w->lock);
 	if (w->order.kind != WORK_PUSH || !atomic_load(&w->left))
 		return false;
 	w->block = 0;
@@ -169,7 +182,7 @@ static bool wraps(struct work *w)
 	return true;
 }
 
-/* From where the last unit ended, within one block. Return: pages taken. */
+/* The caller holds the lock. From where the last unit ended, in this block. Return: pages taken. */
 static unsigned int fill(struct work *w, struct source_block *b, struct page_unit *u)
 {
 	uint64_t words = drover_bitmap_words(b->npages);
