@@ -43,7 +43,7 @@ include tests/vm/vm.mk tests/lint/lint.mk tests/model/model.mk tests/tests.mk te
 DEPS := gcc g++ make pkg-config liburing-dev libjson-c-dev libxxhash-dev linux-libc-dev perl \
 	python3 socat python3-docutils libnl-3-dev libnl-genl-3-dev libnl-route-3-dev iproute2 tmux zsh \
 	python3-openssl python3-bitarray python3-simplejson systemtap-sdt-dev
-DEPS_LINT := git clang-tidy shellcheck
+DEPS_LINT := git clang-tidy shellcheck python3-clang-14
 DEPS_SAN := clang libclang-rt-14-dev util-linux
 DEPS_WEB := chromium fonts-dejavu-core
 DEPS_BENCH := qemu-system-x86 iperf3

@@ -124,6 +124,8 @@ int drover_channel_list_from_uri(const char *uri, struct drover_channel_list *re
 int drover_channel_list_copy(const struct drover_channel_list *src,
 			     struct drover_channel_list *ret);
 void drover_channel_list_deinit(struct drover_channel_list *l);
+/* One on the heap, and what it holds. NULL is fine. Returns NULL */
+struct drover_channel_list *drover_channel_list_free(struct drover_channel_list *l);
 const struct drover_address *drover_channel_list_main(const struct drover_channel_list *l);
 /* Address of data channel @index: explicit data entries round-robin, else main's. */
 const struct drover_address *drover_channel_list_data(const struct drover_channel_list *l,

@@ -35,11 +35,17 @@ void drover_channel_list_deinit(struct drover_channel_list *l)
 	l->n = 0;
 }
 
+struct drover_channel_list *drover_channel_list_free(struct drover_channel_list *l)
+{
+	if (l)
+		drover_channel_list_deinit(l);
+	free(l);
+	return NULL;
+}
+
 static void freep(struct drover_channel_list **l)
 {
-	if (*l)
-		drover_channel_list_deinit(*l);
-	free(*l);
+	*l = drover_channel_list_free(*l);
 }
 
 int drover_channel_list_copy(const struct drover_channel_list *src,

@@ -85,19 +85,35 @@ struct drover_facts {
 };
 
 /**
+ * struct drover_time - monotonic times, ns
+ * @progress_ns: when the last byte came or went that counts as progress
+ */
+struct drover_time {
+	uint64_t started_ns;
+	_Atomic uint64_t progress_ns;
+};
+
+/**
+ * struct drover_life - the side's thread
+ * @after: the migration before, until the thread of this one has freed it
+ */
+struct drover_life {
+	pthread_t thread;
+	struct drover_migration *after;
+};
+
+/**
  * struct drover_migration - one migration of one side
  * @side, @mode, @ops, @present, @guest, @ram, @announce, @log, @host_limit, @sink: never change
  * @channels: source: where to; replaced by the source's thread when a postcopy is resumed
  * @fd: until a channel takes it over
  * @cancel: the bell; rung by cancel and by free
  * @state: enum drover_state; changed by drover_state_set() only
- * @progress_ns: monotonic time of the last byte that counts as progress
  * @config: in force, never changed; replaced as a whole by drover_settings_replace() alone,
  *	before a session has more than its first thread. Other threads read it under @lock
  * @lock: guards @live, @orders and @view; taken last, never across a wait but @cond's
  * @cond: signalled when an order comes or the bell rings
  * @live: @config with RUNTIME changes applied
- * @after: the migration before, until the thread of this one has freed it
  * @dest: the incoming side's half
  */
 struct drover_migration {
@@ -116,10 +132,8 @@ struct drover_migration {
 	struct drover_cancel cancel;
 	_Atomic int state;
 	struct drover_facts facts;
-	_Atomic uint64_t progress_ns;
-	uint64_t started_ns;
-	pthread_t thread;
-	struct drover_migration *after;
+	struct drover_time time;
+	struct drover_life life;
 	const struct drover_config *config;
 
 	pthread_mutex_t lock;
@@ -180,7 +194,7 @@ static inline uint64_t drover_stat_get(const struct drover_measure *s)
 
 static inline void drover_progress(struct drover_migration *m, uint64_t now)
 {
-	atomic_store_explicit(&m->progress_ns, now, memory_order_relaxed);
+	atomic_store_explicit(&m->time.progress_ns, now, memory_order_relaxed);
 }
 
 /* RUNTIME options as they are now. */
@@ -210,7 +224,6 @@ struct json_object;
 int drover_settings_take(struct drover_migration *m, struct json_object *o, struct drover_error *e);
 
 /* orders.c */
-void drover_channels_free(struct drover_channel_list *l);
 bool drover_order_cancelled(struct drover_migration *m);
 /* Has migrate-continue come? Waits up to @wait_ms for it, less when the bell rings. */
 bool drover_order_continue(struct drover_migration *m, uint32_t wait_ms);

@@ -47,7 +47,7 @@ void drover_send_event(struct drover_migration *m, enum drover_event_type type)
 
 int drover_check_stall(struct drover_migration *m, struct drover_error *e)
 {
-	uint64_t now = drover_now_ns(), last = atomic_load(&m->progress_ns);
+	uint64_t now = drover_now_ns(), last = atomic_load(&m->time.progress_ns);
 	struct drover_runtime rt;
 
 	if (drover_cancelled(&m->cancel))
@@ -66,8 +66,8 @@ static void migration_destroy(struct drover_migration *m)
 	if (m->ops && m->ops->release)
 		m->ops->release(m);
 	drover_cancel_deinit(&m->cancel);
-	drover_channels_free(m->channels);
-	drover_channels_free(m->orders.next_channels);
+	drover_channel_list_free(m->channels);
+	drover_channel_list_free(m->orders.next_channels);
 	drover_settings_deinit(m);
 	drover_closep(&m->fd);
 	if (m->sink.done)
@@ -102,8 +102,8 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->host_limit = p->host_limit;
 	if (p->present)
 		m->present = *p->present;
-	m->started_ns = drover_now_ns();
-	drover_progress(m, m->started_ns);
+	m->time.started_ns = drover_now_ns();
+	drover_progress(m, m->time.started_ns);
 	r = drover_settings_init(m, p->config);
 	if (r < 0)
 		goto fail;
@@ -127,7 +127,7 @@ static void *migration_main(void *arg)
 {
 	struct drover_migration *m = arg;
 
-	m->after = drover_migration_free(m->after);
+	m->life.after = drover_migration_free(m->life.after);
 	return m->ops->run(m);
 }
 
@@ -151,10 +151,10 @@ int drover_migration_start(const struct drover_migration_params *p, struct drove
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_SETUP);
 	else if (source || m->mode == DROVER_MODE_TAKE_UP)
 		drover_state_set(m, DROVER_STATE_NONE, DROVER_STATE_POSTCOPY_PAUSED);
-	m->after = p->after;
-	r = pthread_create(&m->thread, NULL, migration_main, m);
+	m->life.after = p->after;
+	r = pthread_create(&m->life.thread, NULL, migration_main, m);
 	if (r) {
-		m->after = NULL;
+		m->life.after = NULL;
 		r = drover_err(e, -r, "migration: thread: %s", drover_strerror(r));
 		goto fail;
 	}
@@ -193,7 +193,7 @@ struct drover_migration *drover_migration_free(struct drover_migration *m)
 	drover_cancel_ring(&m->cancel);
 	pthread_cond_broadcast(&m->cond);
 	pthread_mutex_unlock(&m->lock);
-	pthread_join(m->thread, NULL);
+	pthread_join(m->life.thread, NULL);
 	migration_destroy(m);
 	return NULL;
 }

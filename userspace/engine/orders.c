@@ -14,13 +14,6 @@
 #include "channel/channel.h"
 #include "engine/internal.h"
 
-void drover_channels_free(struct drover_channel_list *l)
-{
-	if (l)
-		drover_channel_list_deinit(l);
-	free(l);
-}
-
 bool drover_commit_point(struct drover_migration *m)
 {
 	DROVER_LOCK(&m->lock);
@@ -62,7 +55,7 @@ int drover_migration_settle(struct drover_migration *m, bool own, struct drover_
 {
 	DROVER_LOCK(&m->lock);
 
-	if (!drover_migration_in_doubt(m)) {
+	if (!atomic_load(&m->facts.in_doubt)) {
 		if (m->side != DROVER_SIDE_SOURCE ||
 		    drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED || atomic_load(&m->facts.ended))
 			return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
@@ -106,7 +99,7 @@ int drover_migration_resume(struct drover_migration *m, const struct drover_chan
 	struct drover_channel_list *copy;
 	int r;
 
-	if (m->side != DROVER_SIDE_SOURCE || drover_migration_in_doubt(m) ||
+	if (m->side != DROVER_SIDE_SOURCE || atomic_load(&m->facts.in_doubt) ||
 	    drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
 		return drover_err(e, -EINVAL, "Cannot resume if there is no paused migration");
 	if (!(drover_address_offers(drover_channel_list_main(channels)) &
@@ -119,7 +112,7 @@ int drover_migration_resume(struct drover_migration *m, const struct drover_chan
 		return drover_err(e, r, "resume: channels: %s", drover_strerror(r));
 	}
 	pthread_mutex_lock(&m->lock);
-	drover_channels_free(m->orders.next_channels);
+	drover_channel_list_free(m->orders.next_channels);
 	m->orders.next_channels = copy;
 	pthread_cond_broadcast(&m->cond);
 	pthread_mutex_unlock(&m->lock);
@@ -169,7 +162,7 @@ int drover_order_resume(struct drover_migration *m)
 		return -ECANCELED;
 	if (m->orders.word == SETTLE_RELEASE)
 		return 1;
-	drover_channels_free(m->channels);
+	drover_channel_list_free(m->channels);
 	m->channels = TAKE_PTR(m->orders.next_channels);
 	return 0;
 }

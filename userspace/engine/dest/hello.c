@@ -123,8 +123,8 @@ static int enter(struct session *x, struct drover_error *e)
 		return r;
 	drover_state_set(m, DROVER_STATE_FAILED, DROVER_STATE_SETUP);
 	session_register(x);
-	m->started_ns = drover_now_ns();
-	drover_progress(m, m->started_ns);
+	m->time.started_ns = drover_now_ns();
+	drover_progress(m, m->time.started_ns);
 	DROVER_STAT(m, total, drover_ram_pages(m->ram) * DROVER_PAGE_SIZE);
 	DROVER_STAT(m, page_size, DROVER_PAGE_SIZE);
 	if (!drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_ACTIVE))

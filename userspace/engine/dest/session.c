@@ -28,7 +28,7 @@ static void tick(struct session *x)
 	DROVER_STAT(m, duplicate, zero);
 	if (session_armed(x))
 		DROVER_STAT(m, remaining, pending_missing(&x->pc->pending) * DROVER_PAGE_SIZE);
-	DROVER_STAT(m, total_time, (drover_now_ns() - m->started_ns) / DROVER_NS_PER_MS);
+	DROVER_STAT(m, total_time, (drover_now_ns() - m->time.started_ns) / DROVER_NS_PER_MS);
 }
 
 static int pong(struct session *x, size_t len, struct drover_error *e)

@@ -30,7 +30,7 @@ static void fill_sample(struct drover_source *s, const struct drover_estimate *e
 	p->round = s->inbox.round;
 	p->expected_us = est->whole;
 	p->least_us = est->least;
-	p->elapsed_s = (drover_now_ns() - s->m->started_ns) / DROVER_NS_PER_S;
+	p->elapsed_s = (drover_now_ns() - s->m->time.started_ns) / DROVER_NS_PER_S;
 	p->throttle_percent = c->throttle;
 	p->can_throttle = s->m->config->auto_converge &&
 			  s->m->guest->ops->traits(s->m->guest)->can_throttle;

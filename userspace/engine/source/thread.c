@@ -34,7 +34,7 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 		source_enter(s, SOURCE_ONE_WAY);
 	peer_configure(&s->peer, c);
 	inbox_init(&s->inbox, c->switchover_ack);
-	meter_start(&s->meter, m->started_ns);
+	meter_start(&s->meter, m->time.started_ns);
 	encoder_init(&s->encoder, c->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
 	r = pace_init(&s->pace, m, e);
 	if (r >= 0)
@@ -84,7 +84,7 @@ static int migrate(struct drover_source *s, struct drover_error *e)
 		r = senders_start(s, e);
 	if (r < 0)
 		return r;
-	DROVER_STAT(m, setup_time, (drover_now_ns() - m->started_ns) / DROVER_NS_PER_MS);
+	DROVER_STAT(m, setup_time, (drover_now_ns() - m->time.started_ns) / DROVER_NS_PER_MS);
 	if (!drover_state_set(m, DROVER_STATE_SETUP, DROVER_STATE_ACTIVE))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
 	r = source_precopy(s, e);

@@ -55,7 +55,7 @@ void source_tick(struct drover_source *s)
 	DROVER_STAT(m, duplicate, atomic_load(&s->meter.zero));
 	DROVER_STAT(m, remaining, remaining(s));
 	tick_phase(s, bytes);
-	DROVER_STAT(m, total_time, (now - m->started_ns) / DROVER_NS_PER_MS);
+	DROVER_STAT(m, total_time, (now - m->time.started_ns) / DROVER_NS_PER_MS);
 	tick_data(s);
 	if (meter_rates(&s->meter, now, bytes, &rates)) {
 		drover_stat_f64(&m->stats.mbps, rates.mbps);
@@ -88,7 +88,7 @@ void source_tell_round(struct drover_source *s, uint64_t t0, uint64_t sent0)
 	struct drover_round r = {
 		.round = s->inbox.round,
 		.rounds = 1,
-		.at_us = (t0 - s->m->started_ns) / 1000,
+		.at_us = (t0 - s->m->time.started_ns) / 1000,
 		.duration_us = (drover_now_ns() - t0) / 1000,
 		.harvest_us = t->harvest_us,
 		.dirty_bytes = meter_remaining(t),
