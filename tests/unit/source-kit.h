@@ -292,7 +292,7 @@ static struct kit *kit_new(const uint64_t *pages, unsigned int n)
 	k->m.ram = &k->ram;
 	k->m.config = &k->config;
 	k->m.cancel.fd = -EBADF;
-	k->m.started_ns = drover_now_ns();
+	k->m.time.started_ns = drover_now_ns();
 	pthread_mutex_init(&k->m.lock, NULL);
 	pthread_cond_init(&k->m.cond, NULL);
 	drover_progress(&k->m, drover_now_ns());
