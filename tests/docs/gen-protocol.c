@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Prints the tables of the protocol as reStructuredText: `gen-protocol messages`, `states`,
- * `statistics` or `tracepoints`. The pages are included by Documentation/protocol.rst and its kin.
+ * Prints the tables of the protocol as reStructuredText: `gen-protocol messages`, `phases`,
+ * `states`, `statistics` or `tracepoints`. The pages are included by Documentation/protocol.rst and its kin.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/state.h"
-#include "wire/wire.h"
+#include "wire/phase.h"
 
 static const char header[] =
 	".. SPDX-License-Identifier: GPL-2.0-or-later\n"
@@ -43,9 +43,56 @@ static void channels(unsigned int bits)
 	       bits & DROVER_ON_P ? "postcopy" : "");
 }
 
+static const char *const sender[] = { "", "source", "destination", "both" };
+
+/* Nothing for all three of them. */
+static void modes(unsigned int bits, char *text, size_t room)
+{
+	unsigned int bit;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (bit = 1; bit <= DROVER_WIRE_POSTCOPY; bit <<= 1)
+		if ((bits & bit) && bits != 7)
+			used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "",
+						 drover_wire_mode_name((enum drover_wire_mode)bit));
+}
+
+/* The second table of the page: when each message may come. */
+static void whens(void)
+{
+	const struct drover_msg_when *w;
+	size_t i, n;
+
+	printf("\n.. list-table::\n   :header-rows: 1\n\n");
+	row("Message");
+	cell("From");
+	cell("On channels");
+	cell("Mode");
+	cell("In phases");
+	w = drover_msg_whens(&n);
+	for (i = 0; i < n; i++) {
+		const char *comma = " ";
+		char in[48];
+		int p;
+
+		printf("   * - ``%s``\n", drover_msg_info(w[i].nr)->name);
+		cell(sender[w[i].from & 3]);
+		channels(w[i].channels);
+		modes(w[i].modes, in, sizeof(in));
+		cell(*in ? in : "any");
+		printf("     -");
+		for (p = 0; p < DROVER_PHASE_COUNT; p++)
+			if (w[i].phases >> p & 1) {
+				printf("%s``%s``", comma, drover_phase_info((enum drover_phase)p)->name);
+				comma = ", ";
+			}
+		printf("\n");
+	}
+}
+
 static int messages(void)
 {
-	static const char *const from[] = { "", "source", "destination", "both" };
 	const struct drover_msg_info *m;
 	size_t i, n;
 
@@ -60,11 +107,51 @@ static int messages(void)
 	m = drover_msg_table(&n);
 	for (i = 0; i < n; i++) {
 		printf("   * - %u\n     - ``%s``\n", m[i].nr, m[i].name);
-		cell(from[m[i].from & 3]);
+		cell(sender[m[i].from & 3]);
 		channels(m[i].channels);
 		range(m[i].min_body, m[i].max_body);
 		range(0, m[i].max_payload);
 		cell(m[i].doc);
+	}
+	whens();
+	return 0;
+}
+
+/* "the first DISCARD: DISCARDING" for each way that leads on */
+static void ways_on(enum drover_phase from)
+{
+	const struct drover_phase_edge *edge;
+	const char *sep = " ";
+	char in[48];
+	size_t i, n;
+
+	printf("     -");
+	edge = drover_phase_edges(&n);
+	for (i = 0; i < n; i++) {
+		if (edge[i].from != from)
+			continue;
+		modes(edge[i].modes, in, sizeof(in));
+		printf("%s%s: ``%s``%s%s%s", sep, edge[i].doc, drover_phase_info(edge[i].to)->name,
+		       *in ? " (" : "", in, *in ? ")" : "");
+		sep = "; ";
+	}
+	printf("\n");
+}
+
+static int phases(void)
+{
+	int p;
+
+	printf(header, "userspace/wire/phases.def");
+	row("Phase");
+	cell("What it is");
+	cell("Left by, for");
+	for (p = 0; p < DROVER_PHASE_COUNT; p++) {
+		const struct drover_phase_info *info = drover_phase_info((enum drover_phase)p);
+
+		printf("   * - ``%s``\n", info->name);
+		cell(info->doc);
+		ways_on((enum drover_phase)p);
 	}
 	return 0;
 }
@@ -164,14 +251,14 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*print)(void);
 	} page[] = {
-		{ "messages", messages }, { "states", states }, { "statistics", statistics },
-		{ "tracepoints", tracepoints },
+		{ "messages", messages }, { "phases", phases }, { "states", states },
+		{ "statistics", statistics }, { "tracepoints", tracepoints },
 	};
 	size_t i;
 
 	for (i = 0; argc == 2 && i < sizeof(page) / sizeof(page[0]); i++)
 		if (!strcmp(argv[1], page[i].name))
 			return page[i].print();
-	fprintf(stderr, "usage: gen-protocol messages|states|statistics|tracepoints\n");
+	fprintf(stderr, "usage: gen-protocol messages|phases|states|statistics|tracepoints\n");
 	return 2;
 }

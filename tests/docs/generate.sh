@@ -6,7 +6,7 @@ b=$1 d=$2
 mkdir -p "$d/generated"
 [ ! -x "$b/tests/docs/gen-config" ] || "$b/tests/docs/gen-config" > "$d/migration-config.rst"
 if [ -x "$b/tests/docs/gen-protocol" ]; then
-	for page in messages states statistics tracepoints; do
+	for page in messages phases states statistics tracepoints; do
 		"$b/tests/docs/gen-protocol" "$page" > "$d/generated/$page.rst"
 	done
 fi
