@@ -43,8 +43,8 @@ def _phases(text):
     return out
 
 
-WHEN = [(n, side, channels, mode, _phases(phases)) for n, side, channels, mode, phases in re.findall(
-    r"^WHEN\((\w+), ([SD]), ([MDP| ]+), ([A-Z| ]+), (.*)\)$", MESSAGES, re.M)]
+WHEN = [(n, side, channels, mode, _phases(names)) for n, side, channels, mode, names in
+        re.findall(r"^WHEN\((\w+), ([SD]), ([MDP| ]+), ([A-Z| ]+), (.*)\)$", MESSAGES, re.M)]
 
 
 def legal(side, channel, mode, phase):

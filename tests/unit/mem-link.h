@@ -93,6 +93,8 @@ static inline struct drover_link *mem_link_end(struct mem_end *end, bool source)
 	    drover_link_new(ch, source, &l, NULL) < 0)
 		abort();
 	ch->priv = end;
+	/* A test of one step says what it likes, whenever it likes. */
+	l->phase = NULL;
 	drover_channel_set_name(ch, "main");
 	return l;
 }

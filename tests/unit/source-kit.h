@@ -122,6 +122,8 @@ static void kit_channel_init(struct kit_channel *k)
 	    drover_link_new(ch, true, &k->link, NULL) < 0)
 		abort();
 	ch->priv = k;
+	/* A test of one step says what it likes, whenever it likes. */
+	k->link->phase = NULL;
 	drover_channel_set_name(ch, "main");
 }
 

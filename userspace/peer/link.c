@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Frames over a channel: sequence numbers, bounds and order checks in one place, for
- * both sides. What a peer sends is checked here against its row of messages.def, then
- * by the message's own decoder, before anybody uses it.
+ * both sides. What a peer sends is checked here against its row of messages.def and against
+ * the session's phase, then by the message's own decoder, before anybody uses it. What this
+ * end sends is checked against the same rules, so that a mistake of ours is found here.
  */
 #include "peer/link.h"
 
@@ -26,6 +27,8 @@ int drover_link_new(struct drover_channel *ch, bool source, struct drover_link *
 	l->ch = ch;
 	l->source = source;
 	l->kind = DROVER_ON_M;
+	drover_phase_init(&l->own);
+	l->phase = &l->own;
 	drover_lock_init(&l->tx_lock);
 	*ret = l;
 	return 0;
@@ -48,6 +51,93 @@ void drover_link_set(struct drover_link *l, unsigned int kind, uint16_t index)
 	l->index = index;
 }
 
+void drover_link_then(struct drover_link *l, enum drover_msg_type type, enum drover_phase phase)
+{
+	DROVER_LOCK(&l->tx_lock);
+
+	l->then = (struct drover_then){ (uint16_t)type, phase };
+}
+
+int drover_link_move(struct drover_link *l, enum drover_phase phase, struct drover_error *e)
+{
+	int r = l->phase ? drover_phase_move(l->phase, phase, e) : 0;
+
+	return r < 0 ? drover_err_prefix(e, "channel %s: ", drover_channel_name(l->ch)), r : 0;
+}
+
+int drover_link_one_way(struct drover_link *l, struct drover_error *e)
+{
+	int r = drover_phase_one_way(l->phase, e);
+
+	return r < 0 ? drover_err_prefix(e, "channel %s: ", drover_channel_name(l->ch)), r : 0;
+}
+
+bool drover_link_may_join(const struct drover_link *main)
+{
+	enum drover_wire_mode mode;
+
+	return !main->phase || drover_phase_info(drover_phase_get(main->phase, &mode))->joins;
+}
+
+void drover_link_join(struct drover_link *l, struct drover_link *main)
+{
+	l->phase = main->phase;
+}
+
+/* An answer uses up its question; -EBADMSG when there is none. */
+static int count_answer(struct drover_link *l, const struct drover_msg_info *info,
+			struct drover_error *e)
+{
+	int ask = drover_msg_answers(info->nr, l->kind);
+	uint32_t n;
+
+	if (ask < 0)
+		return 0;
+	n = atomic_load(&l->asked[ask]);
+	do {
+		if (!n)
+			return drover_err(e, -EBADMSG, "message %s: nobody has asked for it",
+					  info->name);
+	} while (!atomic_compare_exchange_weak(&l->asked[ask], &n, n - 1));
+	return 0;
+}
+
+/* May this message come, or be sent, now? Then it is counted as question or answer. */
+static int check_time(struct drover_link *l, const struct drover_msg_info *info, bool from_source,
+		      struct drover_error *e)
+{
+	enum drover_wire_mode mode;
+	enum drover_phase phase;
+	int ask, r;
+
+	if (!l->phase)
+		return 0;
+	phase = drover_phase_get(l->phase, &mode);
+	r = drover_phase_allows(info, from_source, l->kind, phase, mode, e);
+	if (r >= 0)
+		r = count_answer(l, info, e);
+	if (r < 0)
+		return r;
+	ask = drover_msg_asks(info->nr, l->kind);
+	if (ask >= 0)
+		atomic_fetch_add(&l->asked[ask], 1);
+	return 0;
+}
+
+/* Before the first byte leaves. A message that may not leave uses up no sequence number. */
+static int check_send(struct drover_link *l, enum drover_msg_type type, struct drover_error *e)
+{
+	int r = check_time(l, drover_msg_info((uint16_t)type), l->source, e);
+
+	if (r >= 0 && l->then.type == type) {
+		l->then.type = 0;
+		r = l->phase ? drover_phase_move(l->phase, l->then.phase, e) : 0;
+	}
+	if (r < 0)
+		drover_err_prefix(e, "channel %s: send: ", drover_channel_name(l->ch));
+	return r;
+}
+
 int drover_link_send_head(struct drover_link *l, enum drover_msg_type type, uint8_t *head,
 			  size_t body_len, struct iovec *iov, unsigned int n, uint64_t payload,
 			  unsigned int flags, struct drover_error *e)
@@ -60,7 +150,10 @@ int drover_link_send_head(struct drover_link *l, enum drover_msg_type type, uint
 		.payload_len = payload,
 	};
 	DROVER_LOCK(&l->tx_lock);
+	int r = check_send(l, type, e);
 
+	if (r < 0)
+		return r;
 	f.seq = l->tx_seq++;
 	drover_frame_encode(&f, head);
 	return drover_channel_sendv(l->ch, iov, n, flags, e);
@@ -217,7 +310,8 @@ static int check_frame(struct drover_link *l, const struct drover_frame *f,
 	if (f->type != DROVER_MSG_ATTACH && f->channel != l->index)
 		return drover_err(e, -EBADMSG, "channel %s: message %s: it names channel %u", name,
 				  l->info->name, f->channel);
-	return 0;
+	r = check_time(l, l->info, !l->source, e);
+	return r < 0 ? drover_err_prefix(e, "channel %s: ", name), r : 0;
 }
 
 int drover_link_recv(struct drover_link *l, struct drover_frame *ret, struct drover_error *e)

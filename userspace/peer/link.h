@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "wire/wire.h"
+#include "wire/phase.h"
 
 struct drover_channel;
 struct drover_error;
@@ -15,12 +15,25 @@ struct drover_error;
 #define DROVER_LINK_RX 1024u
 
 /**
+ * struct drover_then - a phase that waits for a message
+ * @type: the message, sent by this end, with which it begins; 0: none waits
+ */
+struct drover_then {
+	uint16_t type;
+	enum drover_phase phase;
+};
+
+/**
  * struct drover_link - frames over one channel
  * @ch: owned
  * @source: this end is the source; decides which messages may be sent and received
  * @kind: DROVER_ON_M, _D or _P
  * @index: channel number in frames: 0 main, 1.. data
- * @tx_lock: one frame at a time; orders @tx_seq
+ * @own: the phase of a main channel's session, and of a channel that is in none yet
+ * @phase: @own, or after drover_link_join() the main channel's. NULL: every message is legal
+ *	at any time; only tests of single steps do that, which have no session around them
+ * @asked: questions that have not been answered, ours or the peer's, by enum drover_ask
+ * @tx_lock: one frame at a time; orders @tx_seq and guards @then
  * @rx: bytes received and not yet consumed; a frame's head is read with whatever
  *	follows it, so that a frame costs two receives, not three
  * @body: the body of the frame received last; grows to its message's bound
@@ -32,6 +45,9 @@ struct drover_link {
 	bool source;
 	unsigned int kind;
 	uint16_t index;
+	struct drover_phase_state own, *phase;
+	_Atomic uint32_t asked[DROVER_ASK_COUNT];
+	struct drover_then then;
 	pthread_mutex_t tx_lock;
 	uint32_t tx_seq;
 	uint32_t rx_seq;
@@ -47,6 +63,25 @@ int drover_link_new(struct drover_channel *ch, bool source, struct drover_link *
 		    struct drover_error *e);
 struct drover_link *drover_link_free(struct drover_link *l);
 void drover_link_set(struct drover_link *l, unsigned int kind, uint16_t index);
+
+/*
+ * Phases (wire/phases.def). Every frame that is sent or received is compared with the phase
+ * of the link's session, and refused when it is not its time. The engine says when a session
+ * goes on:
+ *
+ * drover_link_then(): with the next message of this type that we send. The phase begins after
+ *	that message has been judged and before its first byte leaves, so no answer is too early.
+ * drover_link_move(): now; for messages that have been received and dealt with.
+ * drover_link_one_way(): before HELLO is sent, or when it has been read: nobody answers.
+ * drover_link_may_join(): may a channel become a part of the session of this main channel now?
+ * drover_link_join(): from here on @l has the phase of @main's session. @main must outlive
+ *	the last frame of @l.
+ */
+void drover_link_then(struct drover_link *l, enum drover_msg_type type, enum drover_phase phase);
+int drover_link_move(struct drover_link *l, enum drover_phase phase, struct drover_error *e);
+int drover_link_one_way(struct drover_link *l, struct drover_error *e);
+bool drover_link_may_join(const struct drover_link *main);
+void drover_link_join(struct drover_link *l, struct drover_link *main);
 
 /* Is a frame under way, which another would have to wait for? */
 bool drover_link_sending(struct drover_link *l);
@@ -88,8 +123,10 @@ int drover_link_send_token(struct drover_link *l, enum drover_msg_type type, con
  * drover_link_recv() - next frame's header and body
  * @ret: written on success; the body is l->body
  *
- * The payload of the frame before must have been taken. Checks version, sequence,
- * direction and channel kind. Return: 0, DROVER_CHANNEL_E_EOF, or a negative errno.
+ * The payload of the frame before must have been taken. Checks version, direction, channel
+ * kind, sequence, phase, and that an answer has a question.
+ *
+ * Return: 0, DROVER_CHANNEL_E_EOF, or a negative errno.
  */
 int drover_link_recv(struct drover_link *l, struct drover_frame *ret, struct drover_error *e);
 /* Take the frame's payload, wholly or in parts. */

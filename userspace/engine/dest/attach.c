@@ -71,6 +71,7 @@ static void take_part(struct session *x, struct drover_link *l, const struct dro
 	struct drover_error e = DROVER_ERROR_INIT;
 	int r = answer(l, DROVER_ACK_OK, "", &e);
 
+	drover_link_join(l, x->main);
 	if (r >= 0 && urgent) {
 		drover_channel_set_direct(l->ch);
 		faults_urgent(&x->pc->faults, a->index, l);
@@ -96,6 +97,7 @@ void dest_attach(struct drover_dest *d, struct drover_link *l, size_t len)
 	bool data;
 
 	drover_link_set(l, DROVER_ON_D, 0);
+	drover_link_move(l, DROVER_PHASE_JOINING, NULL);
 	if (drover_body_attach(l, len, &a, &e) < 0) {
 		dest_refuse(d, e.msg);
 		return;

@@ -79,12 +79,16 @@ int session_commit(struct session *x, size_t len, struct drover_error *e)
 	if (x->one_way || committed || !loaded || !agreed(x))
 		return drover_err(e, -EBADMSG, "COMMIT: %s", committed ? "a second time" :
 				  !loaded ? "before the device state" : "before the digests agreed");
-	r = own(x, e);
+	r = drover_link_move(x->main, DROVER_PHASE_COMMITTING, e);
+	if (r >= 0)
+		r = own(x, e);
 	if (r < 0)
 		return r;
 	drover_crash_point("owned");
 	run(x);
 	drover_crash_point("resumed");
+	drover_link_then(x->main, DROVER_MSG_COMMIT_ACK, session_armed(x) ?
+			 DROVER_PHASE_SERVING : DROVER_PHASE_COMMITTED);
 	drover_link_send_token(x->main, DROVER_MSG_COMMIT_ACK, t.token, NULL);
 	if (session_armed(x)) {
 		digest_again(&x->digest);

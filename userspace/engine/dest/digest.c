@@ -258,13 +258,13 @@ static int conclude(struct session *x, struct drover_error *e)
 	else
 		r = differ(x, e);
 	if (!x->digest.owned)
-		return r;
+		return r < 0 ? r : drover_link_move(x->main, DROVER_PHASE_READY, e);
 	/* The guest runs here already, so a difference is told and nothing else. */
 	if (r < 0)
 		drover_fail(x->m, e);
 	drover_err_clear(e);
 	pending_proved(&x->pc->pending);
-	return 0;
+	return drover_link_move(x->main, DROVER_PHASE_PROVED, e);
 }
 
 int session_digest(struct session *x, size_t len, struct drover_error *e)

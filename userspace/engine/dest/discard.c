@@ -51,6 +51,9 @@ static int arm_session(struct session *x, struct drover_error *e)
 	if (r < 0)
 		return drover_err_prefix(e, "postcopy: "), r;
 	drover_crash_point("armed");
+	r = drover_link_move(x->main, DROVER_PHASE_ARMED, e);
+	if (r < 0)
+		return r;
 	faults_online(&x->pc->faults, x->main, &x->channels, x->block, x->nblocks);
 	drover_debug(x->m->log, "postcopy: armed in %llu us, %llu pages to come",
 		     (unsigned long long)(drover_now_ns() - t) / 1000,
@@ -70,6 +73,9 @@ int session_discard(struct session *x, size_t len, struct drover_error *e)
 	if (!x->pc || session_armed(x) || !barrier_is_final(&x->barrier) ||
 	    state_step(&x->state) > STATE_RUN)
 		return drover_err(e, -EBADMSG, "DISCARD: not now");
+	r = drover_link_move(x->main, DROVER_PHASE_DISCARDING, e);
+	if (r < 0)
+		return r;
 	pending_begin_discard(&x->pc->pending);
 	if (m.n && !session_has_block(x, m.block))
 		return drover_err(e, -EBADMSG, "DISCARD: of block %u", m.block);

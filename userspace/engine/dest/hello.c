@@ -94,7 +94,8 @@ static int read_ranges(struct session *x, struct drover_link *l, bool keep, stru
 		r = take_ranges(x, l, keep, e);
 	if (!r)
 		return drover_err(e, -EBADMSG, "handshake: more RANGES than this RAM can have");
-	return r < 0 ? r : 0;
+	return r < 0 ? r : drover_link_move(l, x->one_way ? DROVER_PHASE_ROUNDS :
+					    DROVER_PHASE_OFFERED, e);
 }
 
 /* The config in force is what both sides have agreed on. */
@@ -179,6 +180,7 @@ static int decide(struct session *x, struct drover_link *l, struct json_object *
 	if (r < 0)
 		return r;
 	session_expect_channels(x);
+	drover_link_then(l, DROVER_MSG_HELLO_ACK, DROVER_PHASE_ROUNDS);
 	return x->one_way ? 0 : session_accept(x, features, e);
 }
 
@@ -223,6 +225,12 @@ int dest_hello(struct drover_dest *d, struct drover_link *l, size_t len, struct 
 		return drover_err(e, -EPROTONOSUPPORT, "HELLO: the source speaks %u.%u to %u.%u, this side %u.%u",
 				  h->version_min >> 8, h->version_min & 0xff, h->version_max >> 8,
 				  h->version_max & 0xff, DROVER_WIRE_MAJOR, DROVER_WIRE_MINOR);
+	r = h->flags & DROVER_HELLO_ONE_WAY ? drover_link_one_way(l, e) : 0;
+	if (r >= 0)
+		r = drover_link_move(l, h->flags & DROVER_HELLO_RESUME ? DROVER_PHASE_RESUMING :
+				     DROVER_PHASE_OFFERING, e);
+	if (r < 0)
+		return r;
 	if (h->flags & DROVER_HELLO_RESUME)
 		return dest_resume(d, l, h, ret, e);
 	r = session_new(d, l, h, &x, e);

@@ -61,6 +61,8 @@ void dest_owner_query(struct drover_dest *d, struct drover_link *l, size_t len)
 		dest_refuse(d, e.msg);
 		return;
 	}
+	drover_link_move(l, DROVER_PHASE_ASKING, NULL);
+	drover_link_then(l, DROVER_MSG_OWNER, DROVER_PHASE_OVER);
 	memcpy(a.token, q.token, sizeof(a.token));
 	a.answer = decide(d, q.token, &e);
 	a.text = a.answer == DROVER_OWNER_UNKNOWN ? e.msg : "";

@@ -95,6 +95,11 @@ int session_round_end(struct session *x, struct drover_link *l, const struct dro
 	if (m.round != x->barrier.round)
 		return drover_err(e, -EBADMSG, "channel %s: ROUND_END(%u) in round %u",
 				  drover_channel_name(l->ch), m.round, x->barrier.round);
+	if (!(m.flags & DROVER_ROUND_FINAL) && l == x->main && barrier_is_final(&x->barrier) &&
+	    !fate_committed(&x->fate))
+		return drover_err(e, -EBADMSG,
+				  "channel main: ROUND_END(%u): not final, after a final round",
+				  m.round);
 	if ((m.flags & DROVER_ROUND_FINAL) && l == x->main)
 		barrier_final(&x->barrier);
 	*ret_round = m.round;

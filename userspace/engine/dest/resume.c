@@ -45,6 +45,7 @@ static int send_received(struct session *x, struct drover_error *e)
 		r = drover_link_send_runs(x->main, DROVER_MSG_RECOVER, i, x->pc->pending.claim[b],
 					  drover_pages(x->m->ram->block[b].size), e);
 	}
+	drover_link_then(x->main, DROVER_MSG_RECOVER, DROVER_PHASE_SERVING);
 	return r < 0 ? r : drover_link_send_last(x->main, DROVER_MSG_RECOVER, e);
 }
 
@@ -59,6 +60,7 @@ static int enter(struct session *x, struct drover_error *e)
 	pending_drop_claims(&x->pc->pending);
 	session_expect_channels(x);
 	drover_state_set(m, DROVER_STATE_POSTCOPY_RECOVER_SETUP, DROVER_STATE_POSTCOPY_RECOVER);
+	drover_link_then(x->main, DROVER_MSG_HELLO_ACK, DROVER_PHASE_RECOVERING);
 	r = session_accept(x, x->verify ? DROVER_HELLO_DIGEST : 0, e);
 	if (r >= 0)
 		r = send_received(x, e);

@@ -96,7 +96,7 @@ struct session *seat_join(struct drover_dest *d, const struct drover_msg_attach 
 
 	x = d->seat.session;
 	if (!x || memcmp(x->token, a->token, sizeof(x->token)) ||
-	    !channels_join(&x->channels, a, l))
+	    !drover_link_may_join(x->main) || !channels_join(&x->channels, a, l))
 		return NULL;
 	return x;
 }

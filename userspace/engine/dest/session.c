@@ -46,6 +46,9 @@ static int round_end(struct session *x, const struct drover_frame *f, struct dro
 	int r;
 
 	r = session_round_end(x, x->main, f, &round, e);
+	if (r >= 0 && barrier_is_final(&x->barrier))
+		r = drover_link_move(x->main, session_armed(x) ? DROVER_PHASE_DRAINING :
+				     DROVER_PHASE_FINAL, e);
 	if (r < 0)
 		return r;
 	DROVER_STAT(x->m, round, round);
@@ -59,6 +62,8 @@ static int round_end(struct session *x, const struct drover_frame *f, struct dro
 			;
 		if (r < 0)
 			return r;
+		drover_link_then(x->main, DROVER_MSG_ROUND_ACK, x->verify ? DROVER_PHASE_PROVING :
+				 DROVER_PHASE_PROVED);
 	}
 	ack.round = round;
 	ack.bytes = drover_stat_get(&x->m->stats.transferred);
@@ -176,6 +181,9 @@ void session_main(struct session *x)
 		r = next_message(x, &e);
 	if (fate_committed(&x->fate))
 		tick(x);
+	/* Before COMMIT the source is told; after it the log and the counter tell. */
+	if (r == -EBADMSG && fate_committed(&x->fate))
+		dest_refuse(x->d, e.msg);
 	if (r < 0 && !fate_committed(&x->fate))
 		session_failed(x, r, &e);
 	else if (r < 0 && session_armed(x))

@@ -137,7 +137,9 @@ static int load(struct session *x, struct drover_error *e)
 		return r;
 	}
 	atomic_store(&x->state.step, STATE_LOADED);
-	return x->one_way ? 0 : state_ack(x, DROVER_ACK_OK, "", e);
+	r = x->one_way ? 0 : state_ack(x, DROVER_ACK_OK, "", e);
+	return r < 0 ? r : drover_link_move(x->main, x->verify ? DROVER_PHASE_LOADED :
+					    DROVER_PHASE_READY, e);
 }
 
 int session_state(struct session *x, const struct drover_frame *f, struct drover_error *e)
@@ -156,6 +158,8 @@ int session_state(struct session *x, const struct drover_frame *f, struct drover
 	if (!barrier_is_final(&x->barrier))
 		return drover_err(e, -EBADMSG, "STATE before the final round");
 	r = state_check(&x->state, &s, f->payload_len, e);
+	if (r >= 0)
+		r = drover_link_move(x->main, DROVER_PHASE_STATE, e);
 	if (r < 0)
 		return r;
 	drover_state_set(x->m, DROVER_STATE_ACTIVE, DROVER_STATE_DEVICE);
@@ -166,5 +170,8 @@ int session_state(struct session *x, const struct drover_frame *f, struct drover
 	r = drover_link_payload(x->main, &iov, 1, f->payload_len, e);
 	if (r >= 0)
 		r = state_put(&x->state, &s, piece, f->payload_len, e);
-	return r == 1 ? load(x, e) : r;
+	if (r != 1)
+		return r;
+	r = drover_link_move(x->main, DROVER_PHASE_LOADING, e);
+	return r < 0 ? r : load(x, e);
 }

@@ -48,6 +48,8 @@ static int send_hello(struct drover_source *s, bool resume, struct drover_error 
 	}
 	h->config = json_object_to_json_string_ext(cfg, JSON_C_TO_STRING_PLAIN);
 	h->config_len = (uint32_t)strlen(h->config);
+	drover_link_then(s->peer.main, DROVER_MSG_HELLO,
+			 resume ? DROVER_PHASE_RESUMING : DROVER_PHASE_OFFERING);
 	n = drover_hello_encode(h, body, DROVER_BODY_MAX);
 	r = n < 0 ? drover_err(e, n, "HELLO: %s", drover_strerror(n)) :
 		drover_link_send(s->peer.main, DROVER_MSG_HELLO, body, (size_t)n, NULL, 0, 0, e);
@@ -136,6 +138,7 @@ static int attach(struct drover_source *s, enum drover_channel_type type, unsign
 	if (r < 0)
 		return r;
 	memcpy(a.token, s->peer.token, sizeof(a.token));
+	drover_link_then(l, DROVER_MSG_ATTACH, DROVER_PHASE_JOINING);
 	return drover_send_attach(l, &a, e);
 }
 
@@ -164,6 +167,7 @@ static int attach_ack(struct drover_source *s, struct drover_link *l, uint64_t d
 	if (st.status != DROVER_ACK_OK)
 		return drover_err(e, -ECONNREFUSED, "channel %s: refused: %.*s", name,
 				  (int)st.text_len, st.text);
+	drover_link_join(l, s->peer.main);
 	return 0;
 }
 
@@ -205,12 +209,16 @@ int source_connect(struct drover_source *s, struct drover_error *e)
 		source_enter(s, SOURCE_ONE_WAY);
 	/* HELLO says what is so, also where the transport implied it. */
 	r = source_one_way(s) ? drover_settings_one_way(s->m, e) : 0;
+	if (r >= 0 && source_one_way(s))
+		r = drover_link_one_way(s->peer.main, e);
 	if (r >= 0)
 		r = send_hello(s, false, e);
 	if (r >= 0)
 		r = source_send_ranges(s, e);
 	if (r >= 0 && !source_one_way(s))
 		r = wait_hello_ack(s, deadline, e);
+	if (r >= 0)
+		r = drover_link_move(s->peer.main, DROVER_PHASE_ROUNDS, e);
 	return r < 0 ? r : attach_all(s, e);
 }
 
@@ -224,11 +232,15 @@ int source_reconnect(struct drover_source *s, struct drover_error *e)
 		r = send_hello(s, true, e);
 	if (r >= 0)
 		r = wait_hello_ack(s, deadline, e);
+	if (r >= 0)
+		r = drover_link_move(s->peer.main, DROVER_PHASE_RECOVERING, e);
 	if (r < 0)
 		return r;
 	if (!drover_state_set(s->m, DROVER_STATE_POSTCOPY_RECOVER_SETUP,
 			      DROVER_STATE_POSTCOPY_RECOVER))
 		return drover_err(e, -ECANCELED, "resume: the migration has ended");
 	r = source_read_recover(s, deadline, e);
+	if (r >= 0)
+		r = drover_link_move(s->peer.main, DROVER_PHASE_SERVING, e);
 	return r < 0 ? r : attach_all(s, e);
 }

@@ -57,6 +57,8 @@ int source_send_ranges(struct drover_source *s, struct drover_error *e)
 		if (r < 0)
 			return r;
 	}
+	drover_link_then(s->peer.main, DROVER_MSG_RANGES,
+			 source_one_way(s) ? DROVER_PHASE_ROUNDS : DROVER_PHASE_OFFERED);
 	return drover_link_send_last(s->peer.main, DROVER_MSG_RANGES, e);
 }
 
@@ -65,6 +67,7 @@ int source_send_discard(struct drover_source *s, struct drover_error *e)
 	struct source_block *b;
 	int r;
 
+	drover_link_then(s->peer.main, DROVER_MSG_DISCARD, DROVER_PHASE_DISCARDING);
 	MEMORY_EACH(&s->mem, b) {
 		r = drover_link_send_runs(s->peer.main, DROVER_MSG_DISCARD, b->index, b->dirty,
 					  b->npages, e);
@@ -76,6 +79,7 @@ int source_send_discard(struct drover_source *s, struct drover_error *e)
 
 int source_send_discard_last(struct drover_source *s, struct drover_error *e)
 {
+	drover_link_then(s->peer.main, DROVER_MSG_DISCARD, DROVER_PHASE_ARMED);
 	return drover_link_send_last(s->peer.main, DROVER_MSG_DISCARD, e);
 }
 

@@ -146,6 +146,8 @@ int source_round(struct drover_source *s, enum work_kind kind, struct drover_err
 	if (!s->handover.stop_ns)
 		source_apply_limit(s);
 	drover_trace_round_begin(round, meter_dirty(&s->meter));
+	if (final)
+		drover_link_then(s->peer.main, DROVER_MSG_ROUND_END, DROVER_PHASE_FINAL);
 	senders_open_round(s, round, kind);
 	r = watch_round(s, e);
 	source_tell_round(s, t0, sent);

@@ -48,11 +48,15 @@ static int beat(struct drover_source *s, struct drover_error *e)
 static int end_round(struct drover_source *s, uint32_t round, struct drover_error *e)
 {
 	struct drover_msg_round m = { .round = round };
-	int r = drover_send_round_end(s->peer.main, &m, e);
+	int r;
 
+	drover_link_then(s->peer.main, DROVER_MSG_ROUND_END, DROVER_PHASE_DRAINING);
+	r = drover_send_round_end(s->peer.main, &m, e);
 	while (r >= 0 && !inbox_placed(&s->inbox))
 		r = beat(s, e);
-	return r;
+	return r < 0 ? r : drover_link_move(s->peer.main,
+					    s->m->config->verify == DROVER_VERIFY_NONE ?
+					    DROVER_PHASE_PROVED : DROVER_PHASE_PROVING, e);
 }
 
 /* Of all pages by now. What another daemon sent is hashed from the frozen RAM. */
@@ -69,12 +73,13 @@ static int prove(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	r = source_digest_ack(s, e);
-	if (r != -EUCLEAN)
+	if (r < 0 && r != -EUCLEAN)
 		return r;
 	/* The guest runs there, so there is no way back: it is told, page by page. */
-	drover_fail(m, e);
+	if (r < 0)
+		drover_fail(m, e);
 	drover_err_clear(e);
-	return 0;
+	return drover_link_move(s->peer.main, DROVER_PHASE_PROVED, e);
 }
 
 /*

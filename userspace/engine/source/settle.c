@@ -25,6 +25,7 @@ static int ask(struct drover_source *s, struct drover_link *l, struct drover_msg
 	struct drover_frame f;
 	int r;
 
+	drover_link_then(l, DROVER_MSG_OWNER_QUERY, DROVER_PHASE_ASKING);
 	r = peer_send_token(&s->peer, l, DROVER_MSG_OWNER_QUERY, e);
 	if (r < 0)
 		return r;

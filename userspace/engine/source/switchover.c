@@ -139,6 +139,8 @@ static int send_section(struct drover_source *s, const char *name, const uint8_t
 		int r;
 
 		snprintf(m.name, sizeof(m.name), "%s", name);
+		drover_link_then(s->peer.main, DROVER_MSG_STATE, m.flags & DROVER_STATE_LAST ?
+				 DROVER_PHASE_LOADING : DROVER_PHASE_STATE);
 		r = drover_send_state(s->peer.main, &m, data + off, len, e);
 		if (r < 0)
 			return r;
@@ -190,7 +192,8 @@ static int wait_state_ack(struct drover_source *s, struct drover_error *e)
 	if (st.status != DROVER_ACK_OK)
 		return drover_err(e, -EREMOTEIO, "destination: load device state: %.*s",
 				  (int)st.text_len, st.text);
-	return 0;
+	return drover_link_move(s->peer.main, s->m->config->verify == DROVER_VERIFY_NONE ?
+				DROVER_PHASE_READY : DROVER_PHASE_LOADED, e);
 }
 
 /* 1: in doubt, nobody knows; 0: handed over; < 0: failed before COMMIT */
@@ -206,10 +209,14 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
+	drover_link_then(s->peer.main, DROVER_MSG_COMMIT, DROVER_PHASE_COMMITTING);
 	r = peer_send_token(&s->peer, s->peer.main, DROVER_MSG_COMMIT, &ce);
 	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
+	if (r >= 0)
+		r = drover_link_move(s->peer.main, source_postcopying(s) ? DROVER_PHASE_SERVING :
+				     DROVER_PHASE_COMMITTED, &ce);
 	if (r < 0) {
 		drover_err_prefix(&ce, "in doubt: COMMIT was not answered: ");
 		drover_fail(s->m, &ce);
@@ -237,6 +244,10 @@ static int finish_one_way(struct drover_source *s, struct drover_error *e)
 
 	if (!drover_commit_point(s->m))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
+	r = drover_link_move(s->peer.main, DROVER_PHASE_READY, e);
+	if (r < 0)
+		return r;
+	drover_link_then(s->peer.main, DROVER_MSG_END, DROVER_PHASE_OVER);
 	r = drover_send_end(s->peer.main, &end, e);
 	if (r >= 0)
 		r = drover_channel_finish(s->peer.main->ch, e);
@@ -307,6 +318,8 @@ int source_switchover(struct drover_source *s, struct drover_error *e)
 	source_lap(s, &m->stats.dt_state);
 	if (r >= 0)
 		r = source_digest_ack(s, e);
+	if (r >= 0)
+		r = drover_link_move(s->peer.main, DROVER_PHASE_READY, e);
 	source_lap(s, &m->stats.dt_digest);
 	return r < 0 ? r : commit(s, e);
 }
