@@ -3,6 +3,7 @@
  * A mutex of a debug build knows its holder: the assertion passes for the holder, and ends a
  * process that does not hold it, whether nobody does or another thread.
  */
+#undef DROVER_LOCK_DEBUG
 #define DROVER_LOCK_DEBUG
 #include "base/lock.h"
 
