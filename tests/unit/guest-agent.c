@@ -40,6 +40,7 @@ struct lie {
 struct liar {
 	char path[108];
 	int listen_fd, ram_fd;
+	uint8_t *map;                   /* where it says it maps the block */
 	const struct lie *lie;
 	pthread_t thread;
 };
@@ -78,7 +79,7 @@ static void honest(const struct liar *l, unsigned int type, struct answer *a)
 		break;
 	case DROVER_AGENT_TRACK:
 		a->m.body.track.blocks = 1;
-		a->m.body.track.base[0] = 1 << 20;
+		a->m.body.track.base[0] = (uintptr_t)l->map;
 		a->m.hdr.len = 16;
 		break;
 	case DROVER_AGENT_STATE:
@@ -216,6 +217,53 @@ static void pipe_ram(struct answer *a)
 	a->m.fd[0] = p[0];
 }
 
+static void other_ram(struct answer *a, int fd)
+{
+	close(a->m.fd[0]);
+	a->m.fd[0] = fd;
+	if (ftruncate(fd, 2 << 20) < 0)
+		abort();
+}
+
+static void huge_ram(struct answer *a)
+{
+	other_ram(a, memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
+}
+
+static void sealed_ram(struct answer *a)
+{
+	other_ram(a, memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	fcntl(a->m.fd[0], F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+}
+
+static void another_ram(struct answer *a)
+{
+	other_ram(a, memfd_create("ram", MFD_CLOEXEC));
+}
+
+static void read_only_ram(struct answer *a)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", a->m.fd[0]);
+	a->m.fd[1] = a->m.fd[0];
+	a->m.fd[0] = open(path, O_RDONLY | O_CLOEXEC);
+	close(a->m.fd[1]);
+	a->m.fd[1] = -EBADF;
+}
+
+static void private_ram(struct answer *a)
+{
+	if (mmap((void *)(uintptr_t)a->m.body.track.base[0], 4096, PROT_READ,
+		 MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		abort();
+}
+
+static void unmapped_ram(struct answer *a)
+{
+	munmap((void *)(uintptr_t)a->m.body.track.base[0], 4096);
+}
+
 static void no_ram_fd(struct answer *a)
 {
 	close(a->m.fd[0]);
@@ -269,6 +317,13 @@ static const struct lie lies[] = {
 	{ "a far address", DROVER_AGENT_RAM, far_gpa, NULL, -EPROTO, "bad size" },
 	{ "an unknown flag", DROVER_AGENT_RAM, new_flag, NULL, -EPROTO, "unknown flags" },
 	{ "a pipe for RAM", DROVER_AGENT_RAM, pipe_ram, NULL, -EPROTO, "not a memfd" },
+	{ "RAM of huge pages", DROVER_AGENT_RAM, huge_ram, NULL, -EOPNOTSUPP, "MFD_HUGETLB" },
+	{ "sealed RAM", DROVER_AGENT_RAM, sealed_ram, NULL, -EOPNOTSUPP, "F_SEAL_FUTURE_WRITE" },
+	{ "read-only RAM", DROVER_AGENT_RAM, read_only_ram, NULL, -EOPNOTSUPP, "O_RDWR" },
+	{ "RAM that it does not map", DROVER_AGENT_RAM, another_ram, NULL, -EOPNOTSUPP,
+	  "another file" },
+	{ "RAM that is private", DROVER_AGENT_TRACK, private_ram, NULL, -EOPNOTSUPP, "share=on" },
+	{ "RAM with a gap", DROVER_AGENT_TRACK, unmapped_ram, NULL, -EOPNOTSUPP, "maps nothing" },
 	{ "no RAM descriptor", DROVER_AGENT_RAM, no_ram_fd, NULL, -EPROTO, "0 descriptors" },
 	{ "another number of blocks", DROVER_AGENT_TRACK, more_track, NULL, -EPROTO, "2 blocks" },
 	{ "a base missing", DROVER_AGENT_TRACK, short_track, NULL, -EPROTO, "TRACK" },
@@ -308,7 +363,8 @@ static bool liar_start(struct liar *l, const char *dir, const struct lie *lie)
 	memcpy(sa.sun_path, l->path, sizeof(sa.sun_path));
 	l->ram_fd = memfd_create("ram", MFD_CLOEXEC);
 	l->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	return !ftruncate(l->ram_fd, PAGES * 4096) &&
+	l->map = mmap(NULL, PAGES * 4096, PROT_READ, MAP_SHARED, l->ram_fd, 0);
+	return l->map != MAP_FAILED && !ftruncate(l->ram_fd, PAGES * 4096) &&
 	       !bind(l->listen_fd, (struct sockaddr *)&sa, sizeof(sa)) &&
 	       !listen(l->listen_fd, 1) && !pthread_create(&l->thread, NULL, listener, l);
 }
@@ -318,6 +374,7 @@ static void liar_end(struct liar *l)
 	pthread_join(l->thread, NULL);
 	close(l->listen_fd);
 	close(l->ram_fd);
+	munmap(l->map, PAGES * 4096);
 	unlink(l->path);
 }
 

@@ -333,6 +333,59 @@ static void test_register(const char *dir)
 	tap_ok(drover_agent_new(&o, &a, &why) == -EINVAL && !a, "unknown flags: %s", why.text);
 }
 
+/* Memory that can't be moved is refused when it is registered; a destination is asked more. */
+static void excluded(const char *dir, int fd, int map_flags, uint32_t flags, const char *what,
+		     const char *part)
+{
+	struct drover_agent_opts o = { .size = sizeof(o), .ops = &ops, .flags = flags };
+	struct drover_agent_ram_opts ram = { .size = sizeof(ram), .len = 2 << 20, .name = "ram7",
+					     .fd = fd };
+	struct drover_agent *a = NULL;
+	struct drover_text why = { "" };
+	char path[108];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/excluded", dir);
+	o.path = path;
+	if (fd < 0 || ftruncate(fd, 2 << 20) < 0 || drover_agent_new(&o, &a, &why) < 0)
+		abort();
+	ram.host = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, map_flags | MAP_NORESERVE, fd, 0);
+	r = drover_agent_add_ram(a, &ram, &why);
+	tap_ok(part ? r == -EOPNOTSUPP && strstr(why.text, "ram7") && strstr(why.text, part) :
+	       r == 0, "register %s: %s", what, r ? why.text : "accepted");
+	munmap(ram.host, 2 << 20);
+	drover_agent_free(a);
+	close(fd);
+}
+
+static int unnamed(const char *dir)
+{
+	return open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static void test_excluded(const char *dir)
+{
+	const uint32_t dest = DROVER_AGENT_OPT_INCOMING;
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_guest *g;
+	struct fake f;
+
+	excluded(dir, memfd_create("r", MFD_CLOEXEC), MAP_SHARED, 0, "a memfd", NULL);
+	excluded(dir, memfd_create("r", MFD_CLOEXEC), MAP_PRIVATE, 0, "it mapped private",
+		 "share=on");
+	excluded(dir, memfd_create("r", MFD_CLOEXEC | MFD_HUGETLB), MAP_SHARED, 0, "huge pages",
+		 "MFD_HUGETLB");
+	excluded(dir, unnamed(dir), MAP_SHARED, 0, "a file at a source", NULL);
+	excluded(dir, unnamed("/dev/shm"), MAP_SHARED, dest, "a tmpfs file at a destination", NULL);
+	excluded(dir, unnamed(dir), MAP_SHARED, dest, "a file at a destination", "tmpfs");
+	/* A source that becomes a destination is asked again, before anything is lost. */
+	fake_start(&f, dir, DROVER_AGENT_OPT_INCOMING);
+	fcntl(f.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+	g = attach(&f, &e);
+	tap_ok(!g && strstr(e.msg, "F_SEAL_FUTURE_WRITE"), "sealed later, attach: %s", e.msg);
+	fake_end(&f);
+}
+
 static void test_longer_opts(const char *dir)
 {
 	struct {
@@ -409,6 +462,7 @@ int main(void)
 	test_broken(&f);
 	fake_end(&f);
 	test_register(dir);
+	test_excluded(dir);
 	test_longer_opts(dir);
 	test_socket(dir);
 	rmdir(dir);

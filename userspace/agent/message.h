@@ -42,6 +42,7 @@ struct drover_agent_hdr {
 #define DROVER_AGENT_F_UUID (1ull << 3)
 #define DROVER_AGENT_F_POSTCOPY (1ull << 4)
 #define DROVER_AGENT_F_SERVING (1ull << 5)
+#define DROVER_AGENT_F_RAM_CHECKED (1ull << 8)
 
 struct drover_agent_hello {
 	uint64_t features;

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "fault/fault.h"
 #include "guest/agent-link.h"
+#include "guest/agent-memory.h"
 #include "guest/guest.h"
 #include "ram/ramfile.h"
 
@@ -91,7 +92,10 @@ static int check_file(const struct agent_guest *a, const struct drover_agent_ram
 		      struct drover_error *e)
 {
 	uint64_t size;
+	int r = drover_ramfile_check(fd, b->name, false, e);
 
+	if (r < 0)
+		return r;
 	if (drover_ramfile_size(fd, &size) < 0)
 		return drover_err(e, -EPROTO, "agent %s: RAM %s: not a memfd, shmem file or region",
 				  a->link.path, b->name);
@@ -244,6 +248,8 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 	drover_debug(a->log, "agent %s: pid %d, %u RAM blocks, record %s", a->link.path,
 		     a->link.pid, a->ram.n, drover_owner_name(rec.state));
 	r = get_track(a, e);
+	if (r >= 0)
+		r = agent_memory_mapped(&a->ram, a->track, a->link.pid, a->features, a->log, e);
 	if (r < 0 || !(a->features & DROVER_AGENT_F_CHECK))
 		return r;
 	/* The link keeps the reply, and what the VMM pushes later. */
@@ -465,8 +471,11 @@ static int agent_owner_set(struct drover_guest *g, const struct drover_owner_rec
 static int agent_prepare_incoming(struct drover_guest *g, struct drover_error *e)
 {
 	const struct drover_owner_record rec = { .state = DROVER_OWNER_INCOMING };
-	int r = simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);
+	int r = agent_memory_dest(&agent_of(g)->ram, e);
 
+	if (r < 0)
+		return r;
+	r = simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);
 	know_record(agent_of(g), r, &rec);
 	if (r >= 0)
 		know_ledger(agent_of(g), false);

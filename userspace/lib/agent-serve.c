@@ -58,7 +58,7 @@ static int serve_hello(struct drover_agent *a, struct drover_error *e)
 		       (a->ops.log_start ? DROVER_AGENT_F_KVM_LOG : 0) |
 		       (a->ops.check ? DROVER_AGENT_F_CHECK : 0) |
 		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY |
-		       DROVER_AGENT_F_SERVING;
+		       DROVER_AGENT_F_SERVING | DROVER_AGENT_F_RAM_CHECKED;
 	ack.run_state = a->told = agent_run_state(a);
 	ack.blocks = a->ram.n;
 	memcpy(ack.uuid, a->uuid, sizeof(ack.uuid));
@@ -250,6 +250,8 @@ static int serve_prepare(struct drover_agent *a, struct drover_error *e)
 	if (!a->ops.prepare || !a->ops.load)
 		return not_supported("way to become a destination", e);
 	r = agent_record_prepare(a, e);
+	if (r >= 0)
+		r = agent_ram_check_dest(a, e);
 	if (r < 0)
 		return r;
 	/* From here on there is no guest, also when a step fails. */

@@ -169,6 +169,9 @@ static int check_ram(const struct drover_agent *a, const struct drover_agent_ram
 	if (bits & (DROVER_PAGE_SIZE - 1) || !o->len || !o->host || o->len > UINT64_MAX - o->gpa ||
 	    o->flags & ~DROVER_AGENT_RAM_SHARED_DEST)
 		return drover_err(e, -EINVAL, "RAM %s: bad size, alignment or flags", o->name);
+	r = agent_ram_check_file(a, o->fd, o->name, e);
+	if (r < 0)
+		return r;
 	r = drover_ramfile_size(o->fd, &size);
 	if (r < 0)
 		return drover_err(e, r, "RAM %s: size of its file: %s", o->name, drover_strerror(r));
@@ -199,16 +202,16 @@ int drover_agent_add_ram(struct drover_agent *a, const struct drover_agent_ram_o
 	if (r < 0)
 		return say(r, &e, why);
 	b = &a->ram.block[a->ram.n];
+	*b = (struct drover_ram_block){ .gpa = o.gpa, .size = o.len, .fd = o.fd,
+					.fd_off = o.fd_off, .flags = o.flags, .host = o.host };
+	snprintf(b->name, sizeof(b->name), "%s", o.name);
+	r = agent_ram_check_mapping(b, &e);
+	if (r < 0)
+		return say(r, &e, why);
 	b->fd = fcntl(o.fd, F_DUPFD_CLOEXEC, 0);
 	if (b->fd < 0)
 		return say(drover_err(&e, -errno, "RAM %s: dup: %s", o.name,
 				      drover_strerror(errno)), &e, why);
-	snprintf(b->name, sizeof(b->name), "%s", o.name);
-	b->gpa = o.gpa;
-	b->size = o.len;
-	b->fd_off = o.fd_off;
-	b->flags = o.flags;
-	b->host = o.host;
 	a->ram.n++;
 	return 0;
 }

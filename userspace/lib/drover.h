@@ -141,8 +141,10 @@ DROVER_API struct drover_agent *drover_agent_free(struct drover_agent *agent);
 /**
  * drover_agent_add_ram() - register a block; only before drover_agent_listen()
  *
- * Return: 0, -EINVAL (bad or overlapping), -EEXIST (name taken), -ENOSPC (over 256), or
- * what fstat(2) or dup(2) of the file failed with.
+ * Return: 0, -EINVAL (bad or overlapping), -EEXIST (name taken), -ENOSPC (over 256),
+ * -EOPNOTSUPP (memory that can't be moved: a private mapping, hugetlbfs, memfd_secret,
+ * guest_memfd, a read-only or write-sealed file, a mapping of something else; the text says
+ * what to do), or what fstat(2) or dup(2) of the file failed with.
  */
 DROVER_API int drover_agent_add_ram(struct drover_agent *agent,
 				    const struct drover_agent_ram_opts *ram,

@@ -64,6 +64,12 @@ int agent_record_prepare(const struct drover_agent *a, struct drover_error *e);
 /* The link has closed: does the guest go on here? */
 bool agent_record_resumes(const struct drover_agent *a);
 
+/* lib/agent-ram.c: what can be guest RAM. 0, or -EOPNOTSUPP with the remedy */
+int agent_ram_check_file(const struct drover_agent *a, int fd, const char *name,
+			 struct drover_error *e);
+int agent_ram_check_mapping(const struct drover_ram_block *b, struct drover_error *e);
+int agent_ram_check_dest(const struct drover_agent *a, struct drover_error *e);
+
 /* lib/agent-serve.c: one request; a negative return ends the link */
 int agent_serve(struct drover_agent *a, struct drover_agent_msg *m);
 /* Events, when droverd is attached and they are news */

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * droverd's own look at the RAM that a VMM offers: the VMM may not use libdrover, which has
+ * asked the same questions. Called by agent.c.
+ */
+#include "guest/agent-memory.h"
+
+#include <errno.h>
+
+#include "agent/message.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "ram/mapping.h"
+#include "ram/ramfile.h"
+
+static bool can_look(const struct drover_error *e)
+{
+	return e->code != -EACCES && e->code != -EPERM && e->code != -ENOENT && e->code != -ESRCH;
+}
+
+int agent_memory_mapped(const struct drover_ram *ram, const struct drover_track_block *at,
+			     int pid, uint64_t features, const struct drover_log *log,
+			     struct drover_error *e)
+{
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < ram->n && r >= 0; i++)
+		r = drover_mapping_check(pid, &ram->block[i], at[i].base, e);
+	if (r >= 0 || can_look(e))
+		return r;
+	/* The VMM may be another user's, or in a process namespace that is not seen here. */
+	if (features & DROVER_AGENT_F_RAM_CHECKED) {
+		drover_debug(log, "agent: %s; its libdrover has looked", e->msg);
+		drover_err_clear(e);
+		return 0;
+	}
+	return drover_err_prefix(e, "how the VMM maps its RAM can't be found out: let droverd "
+				 "read /proc/PID/maps, or use libdrover: "), r;
+}
+
+int agent_memory_dest(const struct drover_ram *ram, struct drover_error *e)
+{
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; i < ram->n && r >= 0; i++)
+		r = drover_ramfile_check(ram->block[i].fd, ram->block[i].name, true, e);
+	return r;
+}
