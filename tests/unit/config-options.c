@@ -29,8 +29,8 @@ static void table_is_sound(void)
 			!strncmp(o->name, "x-", 2) == !!(o->flags & DROVER_OPTION_UNSTABLE);
 	}
 	tap_ok(sound, "every row is sound: name, default in range, one `who`, x- is unstable");
-	tap_ok(n == DROVER_OPTION_COUNT && n == 64 && capabilities == 21 && extensions == 12,
-	       "31 parameters, 21 capabilities, 12 extensions");
+	tap_ok(n == DROVER_OPTION_COUNT && n == 65 && capabilities == 21 && extensions == 13,
+	       "31 parameters, 21 capabilities, 13 extensions");
 	tap_ok(!drover_option_by_name("max_bandwidth") && !drover_option_by_name(""),
 	       "names are exact");
 }

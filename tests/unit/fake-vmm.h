@@ -196,7 +196,7 @@ static inline bool fake_open(struct fake *f, const char *dir, uint32_t flags)
 
 	memset(f, 0, sizeof(*f));
 	snprintf(f->path, sizeof(f->path), "%s/agent", dir);
-	f->running = !flags;
+	f->running = !(flags & (DROVER_AGENT_OPT_INCOMING | DROVER_AGENT_OPT_PAUSED));
 	f->fd = ram.fd = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (ftruncate(f->fd, PAGES * 4096) < 0)
 		return false;

@@ -82,6 +82,9 @@ static void honest(const struct liar *l, unsigned int type, struct answer *a)
 		a->m.body.track.base[0] = (uintptr_t)l->map;
 		a->m.hdr.len = 16;
 		break;
+	case DROVER_AGENT_WROTE:
+		put_fd(a, sealed("not it"));
+		break;
 	case DROVER_AGENT_STATE:
 		a->m.body.len.len = 5;
 		put_fd(a, sealed("state"));
@@ -179,6 +182,7 @@ static int do_sync(struct drover_guest *g, struct drover_error *e)
 static void no_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 0; }
 static void many_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 257; }
 static void two_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 2; }
+static void reports(struct answer *a) { a->m.body.hello_ack.features |= DROVER_AGENT_F_WROTE; }
 static void bad_run_state(struct answer *a) { a->m.body.hello_ack.run_state = 3; }
 static void bad_owner(struct answer *a) { a->m.body.hello_ack.owner.state = 6; }
 static void open_peer(struct answer *a) { memset(a->m.body.hello_ack.owner.peer, 'x', 512); }
@@ -303,6 +307,8 @@ static const struct lie lies[] = {
 	{ "no blocks", DROVER_AGENT_HELLO_ACK, no_blocks, NULL, -EPROTO, "0 RAM blocks" },
 	{ "257 blocks", DROVER_AGENT_HELLO_ACK, many_blocks, NULL, -EPROTO, "257 RAM blocks" },
 	{ "one block twice", DROVER_AGENT_HELLO_ACK, two_blocks, NULL, -EPROTO, "named twice" },
+	{ "a file of writes that is none", DROVER_AGENT_HELLO_ACK, reports, NULL, -EPROTO,
+	  "reported writes: 6 bytes" },
 	{ "a dead run state", DROVER_AGENT_HELLO_ACK, bad_run_state, NULL, -EPROTO, "run state" },
 	{ "unknown ownership", DROVER_AGENT_HELLO_ACK, bad_owner, NULL, -EPROTO, "state 6" },
 	{ "endless peer", DROVER_AGENT_HELLO_ACK, open_peer, NULL, -EPROTO, "not terminated" },

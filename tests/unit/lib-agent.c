@@ -5,6 +5,7 @@
  * libdrover refuses to register.
  */
 #include "fake-vmm.h"
+#include "ram/wrote.h"
 
 /* ---- every request, as the engine uses it ---- */
 
@@ -223,7 +224,7 @@ static void test_broken(struct fake *f)
 		if (r->fds_min)
 			bad += !broken(f, h, r->len_min, r->fds_min - 1);
 	}
-	tap_ok(!bad && rows == 39, "each of %u messages: wrong side, length, header, descriptors",
+	tap_ok(!bad && rows == 41, "each of %u messages: wrong side, length, header, descriptors",
 	       rows);
 	h = header(DROVER_AGENT_PAUSE, 0);
 	h.magic ^= 1;
@@ -331,6 +332,52 @@ static void test_register(const char *dir)
 	tap_ok(drover_agent_new(&o, &a, &why) == -EINVAL && !a, "short opts: %s", why.text);
 	o = (struct drover_agent_opts){ .size = sizeof(o), .ops = &ops, .path = "x", .flags = 64 };
 	tap_ok(drover_agent_new(&o, &a, &why) == -EINVAL && !a, "unknown flags: %s", why.text);
+}
+
+/* Device writes: reported by any thread, taken by droverd, kept for the next one. */
+static void test_wrote(const char *dir)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_track_source src;
+	struct drover_guest *g;
+	uint64_t map[2] = { 0 };
+	unsigned int token;
+	struct fake f;
+
+	fake_start(&f, dir, 0);
+	g = attach(&f, &e);
+	tap_ok(g && !g->ops->track_source(g, &src, &e) && !src.wrote &&
+	       drover_agent_wrote(f.agent, 0, 0, 1) == -EINVAL,
+	       "a VMM that does not promise to report");
+	drover_guest_free(g);
+	fake_end(&f);
+	fake_start(&f, dir, DROVER_AGENT_OPT_REPORTS_WRITES);
+	g = attach(&f, &e);
+	if (!tap_ok(g && !g->ops->track_source(g, &src, &e) && src.wrote, "one that does %s", e.msg))
+		exit(1);
+	tap_ok(!drover_agent_wrote(f.agent, 0, 4095, 2) && !drover_agent_wrote(f.agent, 0, 8192, 0) &&
+	       !drover_agent_wrote(f.agent, 0, 64 * 4096, 4096), "wrote");
+	drover_wrote_take(src.wrote, 0, PAGES, map);
+	tap_ok(map[0] == 3 && map[1] == 1, "each page that was touched, and no other");
+	tap_ok(drover_agent_wrote(f.agent, 1, 0, 1) == -EINVAL &&
+	       drover_agent_wrote(f.agent, 0, PAGES * 4096, 1) == -EINVAL &&
+	       drover_agent_wrote(f.agent, 0, ~0ull, 2) == -EINVAL &&
+	       drover_agent_wrote(f.agent, 0, 4096, ~0ull) == -EINVAL, "not within a block");
+	token = drover_agent_io_begin(f.agent);
+	tap_ok(drover_wrote_under_way(src.wrote, 0) + drover_wrote_under_way(src.wrote, 1) == 1,
+	       "io_begin");
+	drover_agent_io_end(f.agent, token);
+	tap_ok(!drover_wrote_under_way(src.wrote, 0) && !drover_wrote_under_way(src.wrote, 1),
+	       "io_end");
+	drover_agent_wrote(f.agent, 0, 4096, 1);
+	drover_guest_free(g);
+	g = attach(&f, &e);
+	memset(map, 0, sizeof(map));
+	tap_ok(g && !g->ops->track_source(g, &src, &e) && src.wrote, "the next droverd %s", e.msg);
+	drover_wrote_take(src.wrote, 0, PAGES, map);
+	tap_ok(map[0] == 2, "has what the last one did not take");
+	drover_guest_free(g);
+	fake_end(&f);
 }
 
 /* Memory that can't be moved is refused when it is registered; a destination is asked more. */
@@ -462,6 +509,7 @@ int main(void)
 	test_broken(&f);
 	fake_end(&f);
 	test_register(dir);
+	test_wrote(dir);
 	test_excluded(dir);
 	test_longer_opts(dir);
 	test_socket(dir);

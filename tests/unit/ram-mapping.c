@@ -169,7 +169,7 @@ static void block_end(struct block *k)
 static void mapping(struct block *k, uint64_t base, const char *what, const char *part)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	int r = drover_mapping_check(getpid(), &k->b, base, &e);
+	int r = drover_mapping_check(getpid(), &k->b, &base, 1, &e);
 
 	if (!part)
 		tap_ok(r == 0, "%s is accepted %s", what, e.msg);
@@ -228,11 +228,31 @@ static void others(void)
 	block_end(&other);
 }
 
+/* Several in one walk: the one that is wrong is named. */
+static void several(void)
+{
+	struct block k[3] = { block_new(0, MAP_SHARED), block_new(PAGE, MAP_SHARED),
+			      block_new(0, MAP_SHARED) };
+	struct drover_ram_block b[3] = { k[0].b, k[1].b, k[2].b };
+	uint64_t base[3] = { (uintptr_t)k[0].map, (uintptr_t)k[1].map, 0 };
+	struct drover_error e = DROVER_ERROR_INIT;
+	int r;
+
+	strcpy(b[1].name, "second");
+	tap_ok(!drover_mapping_check(getpid(), b, base, 3, &e), "three blocks %s", e.msg);
+	patch(&k[1], 0, PAGE, MAP_PRIVATE, k[1].b.fd, PAGE);
+	r = drover_mapping_check(getpid(), b, base, 3, &e);
+	tap_ok(r == -EOPNOTSUPP && strstr(e.msg, "RAM second: "), "the second is private: %s", e.msg);
+	for (r = 0; r < 3; r++)
+		block_end(&k[r]);
+}
+
 /* Of another process, as droverd asks. */
 static void another_process(void)
 {
 	struct block k = block_new(0, MAP_SHARED);
 	struct drover_error e = DROVER_ERROR_INIT;
+	uint64_t base = (uintptr_t)k.map;
 	int go[2], status, r;
 	pid_t pid;
 
@@ -247,13 +267,13 @@ static void another_process(void)
 	}
 	if (read(go[0], &status, 1) != 1)
 		abort();
-	r = drover_mapping_check(pid, &k.b, (uintptr_t)k.map, &e);
+	r = drover_mapping_check(pid, &k.b, &base, 1, &e);
 	tap_ok(r == -EOPNOTSUPP && strstr(e.msg, "MAP_PRIVATE"), "another process's: %s", e.msg);
-	mapping(&k, (uintptr_t)k.map, "at that address, this process's own", NULL);
+	mapping(&k, base, "at that address, this process's own", NULL);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	drover_err_clear(&e);
-	r = drover_mapping_check(pid, &k.b, (uintptr_t)k.map, &e);
+	r = drover_mapping_check(pid, &k.b, &base, 1, &e);
 	tap_ok(r == -ENOENT && strstr(e.msg, "of process"), "a process that has gone: %s", e.msg);
 	close(go[0]);
 	close(go[1]);
@@ -265,6 +285,7 @@ int main(void)
 	files();
 	shared_ones();
 	others();
+	several();
 	another_process();
 	return tap_done();
 }

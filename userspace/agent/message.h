@@ -43,6 +43,7 @@ struct drover_agent_hdr {
 #define DROVER_AGENT_F_POSTCOPY (1ull << 4)
 #define DROVER_AGENT_F_SERVING (1ull << 5)
 #define DROVER_AGENT_F_RAM_CHECKED (1ull << 8)
+#define DROVER_AGENT_F_WROTE (1ull << 9)        /* reports every device write */
 
 struct drover_agent_hello {
 	uint64_t features;

@@ -22,11 +22,13 @@ int agent_memory_mapped(const struct drover_ram *ram, const struct drover_track_
 			     int pid, uint64_t features, const struct drover_log *log,
 			     struct drover_error *e)
 {
+	uint64_t base[DROVER_RAM_BLOCKS_MAX];
 	unsigned int i;
-	int r = 0;
+	int r;
 
-	for (i = 0; i < ram->n && r >= 0; i++)
-		r = drover_mapping_check(pid, &ram->block[i], at[i].base, e);
+	for (i = 0; i < ram->n; i++)
+		base[i] = at[i].base;
+	r = drover_mapping_check(pid, ram->block, base, ram->n, e);
 	if (r >= 0 || can_look(e))
 		return r;
 	/* The VMM may be another user's, or in a process namespace that is not seen here. */

@@ -25,6 +25,7 @@
 #include "guest/agent-memory.h"
 #include "guest/guest.h"
 #include "ram/ramfile.h"
+#include "ram/wrote.h"
 
 struct agent_guest {
 	struct drover_guest g;
@@ -34,6 +35,7 @@ struct agent_guest {
 	uint64_t features;
 	struct drover_track_block track[DROVER_RAM_BLOCKS_MAX];
 	int uffd, pagemap_fd;
+	struct drover_wrote *wrote;
 	const struct drover_log *log;
 
 	pthread_mutex_t known_lock;     /* guards what follows; taken last */
@@ -211,6 +213,18 @@ static int know_first_ledger(struct agent_guest *a, struct drover_error *e)
 	return agent_ledger_get(&a->g, &fd, e);
 }
 
+static int get_wrote(struct agent_guest *a, struct drover_error *e)
+{
+	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	int r;
+
+	drover_agent_msg_init(&m);
+	r = agent_link_call(&a->link, DROVER_AGENT_WROTE_GET, NULL, 0, -1, NULL, &m, e);
+	if (r >= 0)
+		r = drover_wrote_open(TAKE_FD(m.fd[0]), &a->ram, &a->wrote, e);
+	return r;
+}
+
 static int attach(struct agent_guest *a, struct drover_error *e)
 {
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
@@ -248,6 +262,8 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 	drover_debug(a->log, "agent %s: pid %d, %u RAM blocks, record %s", a->link.path,
 		     a->link.pid, a->ram.n, drover_owner_name(rec.state));
 	r = get_track(a, e);
+	if (r >= 0 && a->features & DROVER_AGENT_F_WROTE)
+		r = get_wrote(a, e);
 	if (r >= 0)
 		r = agent_memory_mapped(&a->ram, a->track, a->link.pid, a->features, a->log, e);
 	if (r < 0 || !(a->features & DROVER_AGENT_F_CHECK))
@@ -348,6 +364,7 @@ static int agent_track_source(struct drover_guest *g, struct drover_track_source
 	ret->uffd = a->uffd;
 	ret->pagemap_fd = a->pagemap_fd;
 	ret->pid = a->link.pid;
+	ret->wrote = a->wrote;
 	memcpy(ret->block, a->track, sizeof(ret->block));
 	ret->opaque = a;
 	ret->kvm_log = a->features & DROVER_AGENT_F_KVM_LOG;
@@ -586,6 +603,7 @@ static void agent_free(struct drover_guest *g)
 	drover_closep(&a->uffd);
 	drover_closep(&a->pagemap_fd);
 	pthread_mutex_destroy(&a->known_lock);
+	drover_wrote_free(a->wrote);
 	free(a);
 }
 

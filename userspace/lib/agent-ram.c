@@ -19,7 +19,9 @@ int agent_ram_check_file(const struct drover_agent *a, int fd, const char *name,
 
 int agent_ram_check_mapping(const struct drover_ram_block *b, struct drover_error *e)
 {
-	return drover_mapping_check(getpid(), b, (uintptr_t)b->host, e);
+	uint64_t base = (uintptr_t)b->host;
+
+	return drover_mapping_check(getpid(), b, &base, 1, e);
 }
 
 int agent_ram_check_dest(const struct drover_agent *a, struct drover_error *e)

@@ -58,7 +58,8 @@ static int serve_hello(struct drover_agent *a, struct drover_error *e)
 		       (a->ops.log_start ? DROVER_AGENT_F_KVM_LOG : 0) |
 		       (a->ops.check ? DROVER_AGENT_F_CHECK : 0) |
 		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY |
-		       DROVER_AGENT_F_SERVING | DROVER_AGENT_F_RAM_CHECKED;
+		       DROVER_AGENT_F_SERVING | DROVER_AGENT_F_RAM_CHECKED |
+		       (a->wrote ? DROVER_AGENT_F_WROTE : 0);
 	ack.run_state = a->told = agent_run_state(a);
 	ack.blocks = a->ram.n;
 	memcpy(ack.uuid, a->uuid, sizeof(ack.uuid));
@@ -397,6 +398,7 @@ static int (*const handlers[DROVER_AGENT_TYPE_COUNT])(struct drover_agent *a,
 	[DROVER_AGENT_ARM_FAULTS] = agent_serve_arm_faults,
 	[DROVER_AGENT_LEDGER_PUT] = agent_serve_ledger_put,
 	[DROVER_AGENT_LEDGER_GET] = agent_serve_ledger_get,
+	[DROVER_AGENT_WROTE_GET] = agent_serve_wrote_get,
 	[DROVER_AGENT_BYE] = serve_bye,
 };
 

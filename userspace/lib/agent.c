@@ -19,6 +19,7 @@
 #include "dev/uffd.h"
 #include "lib/internal.h"
 #include "ram/ramfile.h"
+#include "ram/wrote.h"
 
 /* NOLINTNEXTLINE(misc-redundant-expression): equal is what they must be. */
 _Static_assert(DROVER_AGENT_RAM_SHARED_DEST == DROVER_RAM_SHARED_DEST, "RAM flags");
@@ -60,7 +61,7 @@ static int copy_sized(void *dst, size_t have, size_t min, const void *src, const
 static int take_opts(struct drover_agent *a, const struct drover_agent_opts *user,
 		     struct drover_error *e)
 {
-	const uint32_t known = DROVER_AGENT_OPT_INCOMING | DROVER_AGENT_OPT_PAUSED;
+	const uint32_t stopped = DROVER_AGENT_OPT_INCOMING | DROVER_AGENT_OPT_PAUSED;
 	struct drover_agent_opts o;
 	int r;
 
@@ -70,7 +71,7 @@ static int take_opts(struct drover_agent *a, const struct drover_agent_opts *use
 			       o.ops, "ops", e);
 	if (r < 0)
 		return r;
-	if (o.flags & ~known || o.reserved)
+	if (o.flags & ~(stopped | DROVER_AGENT_OPT_REPORTS_WRITES) || o.reserved)
 		return drover_err(e, -EINVAL, "opts: unknown flags 0x%x", o.flags);
 	if (!o.path || !*o.path || strlen(o.path) >= sizeof(a->path))
 		return drover_err(e, -EINVAL, "opts: the socket's path must have 1 to %zu bytes",
@@ -85,7 +86,8 @@ static int take_opts(struct drover_agent *a, const struct drover_agent_opts *use
 	if (o.uuid)
 		memcpy(a->uuid, o.uuid, sizeof(a->uuid));
 	a->state_ok = !(o.flags & DROVER_AGENT_OPT_INCOMING);
-	a->running = !(o.flags & known);
+	a->running = !(o.flags & stopped);
+	a->reports = o.flags & DROVER_AGENT_OPT_REPORTS_WRITES;
 	a->record.state = a->state_ok ? DROVER_OWNER_OWNED : DROVER_OWNER_INCOMING;
 	a->link_paused = !a->state_ok;
 	return 0;
@@ -145,6 +147,7 @@ struct drover_agent *drover_agent_free(struct drover_agent *a)
 	for (i = 0; i < a->ram.n; i++)
 		drover_closep(&a->ram.block[i].fd);
 	drover_ledger_free(a->ledger);
+	drover_wrote_free(a->wrote);
 	free(a);
 	return NULL;
 }
@@ -224,6 +227,8 @@ int drover_agent_listen(struct drover_agent *a, struct drover_text *why)
 	if (a->listen_fd >= 0 || !a->ram.n)
 		r = drover_err(&e, -EINVAL, a->ram.n ? "listens already" : "no RAM registered");
 	else
+		r = agent_wrote_open(a, &e);
+	if (r >= 0)
 		r = agent_conn_listen(a, &e);
 	return say(r, &e, why);
 }

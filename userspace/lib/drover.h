@@ -75,6 +75,7 @@ struct drover_agent_ops {
 /* struct drover_agent_opts flags */
 #define DROVER_AGENT_OPT_INCOMING (1u << 0)     /* waits for a migration; must not run before */
 #define DROVER_AGENT_OPT_PAUSED (1u << 1)       /* the guest does not run yet */
+#define DROVER_AGENT_OPT_REPORTS_WRITES (1u << 2)       /* see drover_agent_wrote() */
 
 /**
  * struct drover_agent_opts - what an agent is made of
@@ -195,6 +196,44 @@ DROVER_API int drover_agent_set_running(struct drover_agent *agent, int running)
  * instead): what it punches would arrive afterwards. It changes in drover_agent_dispatch().
  */
 DROVER_API int drover_agent_pages_missing(const struct drover_agent *agent);
+
+/*
+ * Writes of devices. A disk opened with O_DIRECT, an io_uring with registered buffers, a
+ * device assigned by VFIO or vDPA writes to guest RAM when no tracker of page tables looks:
+ * the page counts as written when a request is submitted, and is written when it ends. A
+ * VMM that has such devices reports their writes, and promises so by
+ * DROVER_AGENT_OPT_REPORTS_WRITES; else droverd refuses to move it (unsafe-device-writes),
+ * unless the kernel module watches. Both forms may be mixed, request by request. Any
+ * thread may call these at any time from drover_agent_listen() to drover_agent_free(), also
+ * when no droverd is attached; none of them takes a lock or makes a system call. The
+ * pause callback must return only when all requests have ended and were reported.
+ */
+
+/**
+ * drover_agent_wrote() - a device has written to @len bytes at @offset of a block
+ * @block: 0 for the first that was registered
+ * @offset: from the block's beginning; need not be aligned
+ *
+ * To be called when the request has ended, before or after the guest is told.
+ *
+ * Return: 0; -EINVAL: not within the block, or the VMM did not promise to report.
+ */
+DROVER_API int drover_agent_wrote(struct drover_agent *agent, unsigned int block,
+				  uint64_t offset, uint64_t len);
+
+/**
+ * drover_agent_io_begin() - a request is about to be submitted whose pages are not reported
+ *
+ * The coarse form, for who knows when requests end and not where they wrote: pages that
+ * were seen written while such requests were under way are sent once more when these have
+ * ended. For direct I/O only: the pages of registered buffers and of assigned devices
+ * are not marked when a request is submitted, so these need drover_agent_wrote().
+ *
+ * Return: what drover_agent_io_end() wants to have, from any thread.
+ */
+DROVER_API unsigned int drover_agent_io_begin(struct drover_agent *agent);
+/** drover_agent_io_end() - it has ended, or was never submitted */
+DROVER_API void drover_agent_io_end(struct drover_agent *agent, unsigned int token);
 
 /** drover_agent_verdict_changed() - tell droverd; it is sent what check() says now */
 DROVER_API void drover_agent_verdict_changed(struct drover_agent *agent);

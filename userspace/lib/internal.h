@@ -28,6 +28,7 @@
  * @state_ok: the VMM holds a complete guest: its own, or RAM and loaded device state
  * @throttled, @logging: what to undo when the link closes
  * @ledger: of a postcopy that is not complete: pages are missing
+ * @reports, @wrote: the promise to report device writes, and the file they are reported in
  * @answer: the reply being built
  */
 struct drover_agent {
@@ -50,6 +51,8 @@ struct drover_agent {
 	bool running, link_paused, state_ok;
 	bool throttled, logging;
 	struct drover_ledger *ledger;
+	bool reports;
+	struct drover_wrote *wrote;
 
 	struct drover_agent_msg request, answer;
 };
@@ -87,6 +90,10 @@ int agent_serve_ledger_put(struct drover_agent *a, struct drover_error *e);
 int agent_serve_ledger_get(struct drover_agent *a, struct drover_error *e);
 /* Nothing is registered any more; who waits goes on. */
 void agent_uffd_release(struct drover_agent *a);
+
+/* lib/agent-wrote.c */
+int agent_wrote_open(struct drover_agent *a, struct drover_error *e);
+int agent_serve_wrote_get(struct drover_agent *a, struct drover_error *e);
 
 /* lib/agent-conn.c */
 void agent_conn_ready(struct drover_agent *a);

@@ -46,4 +46,24 @@ void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_
 int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e);
 const uint64_t *drover_holes_data(const struct drover_holes *h, unsigned int block);
 
+/* What the VMM reports of its devices, reported.c. */
+struct drover_reported;
+struct drover_wrote;
+
+/**
+ * drover_reported_new() - forget what was reported, and see to requests that are under way
+ * @ram, @wrote: outlive the handle
+ *
+ * After the trackers are armed and before any page is read; may take a second.
+ */
+int drover_reported_new(const struct drover_ram *ram, struct drover_wrote *wrote,
+			struct drover_reported **ret, struct drover_error *e);
+struct drover_reported *drover_reported_free(struct drover_reported *r);
+/*
+ * After the trackers' harvests, whose news are in @maps. -EPROTO: @final, and the VMM has
+ * not waited for its devices.
+ */
+int drover_reported_harvest(struct drover_reported *r, uint64_t *const *maps, bool final,
+			    struct drover_error *e);
+
 #endif

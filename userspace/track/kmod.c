@@ -343,6 +343,7 @@ const struct drover_tracker_ops drover_tracker_kmod = {
 	.name = "kmod",
 	.guarantee = "every CPU writer through any mapping or system call, and punched holes",
 	.no_vcpus = true,
+	.devices = true,
 	.probe = kmod_probe,
 	.start = kmod_start,
 	.harvest = kmod_harvest,

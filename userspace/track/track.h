@@ -9,6 +9,7 @@
 
 struct drover_error;
 struct drover_log;
+struct drover_wrote;
 
 /**
  * struct drover_track_block - how the VMM itself sees one RAM block
@@ -25,6 +26,9 @@ struct drover_track_block {
  *	on guest RAM; -1: none. Not owned.
  * @pagemap_fd: /proc/self/pagemap as the VMM opened it; -1: none. Not owned.
  * @pid: the VMM's process for clear_refs (soft-dirty); 0: none
+ * @wrote: the file in which the VMM promises to report every write of its devices
+ *	(ram/wrote.h); NULL: it does not. Not owned.
+ * @blind_devices: go on where nobody sees the devices' writes (unsafe-device-writes=allow)
  * @block: one a RAM block
  * @kvm_log: the guest can give a KVM dirty log
  * @kvm_start: start KVM's logging; may be NULL when @kvm_log is false
@@ -38,6 +42,8 @@ struct drover_track_source {
 	int uffd;
 	int pagemap_fd;
 	int pid;
+	struct drover_wrote *wrote;
+	bool blind_devices;
 	struct drover_track_block block[DROVER_RAM_BLOCKS_MAX];
 	bool kvm_log;
 	int (*kvm_start)(void *opaque, struct drover_error *e);
@@ -51,6 +57,7 @@ struct drover_track_source {
  * @name: as in the `tracker` option
  * @guarantee: one line: which writers it sees
  * @vcpu_only: sees KVM vCPUs and nothing else; needs another tracker for the VMM's threads
+ * @devices: sees, or detects as pinned, what devices write to guest RAM
  * @no_vcpus: does not see KVM vCPUs; the one that does is taken along where the guest offers it
  * @probe: 1 usable; 0 not usable and @why says what is missing
  * @start: arm; every write finished after start returned is seen
@@ -68,6 +75,7 @@ struct drover_tracker_ops {
 	const char *guarantee;
 	bool vcpu_only;
 	bool no_vcpus;
+	bool devices;
 	int (*probe)(const struct drover_track_source *src, char *why, size_t why_len);
 	int (*start)(const struct drover_track_source *src, void **ret_state,
 		     struct drover_error *e);
@@ -94,6 +102,8 @@ struct drover_tracker;
  * offered, as kmod does not see vCPUs; pagemap-scan, with kvm-log beside it
  * when that is offered (it may be skipped if pagemap-scan sees vCPUs by itself);
  * soft-dirty. A tracker that was named and cannot be used is an error that says why.
+ * So is a VMM with direct I/O, registered buffers, or assigned devices, which no chosen
+ * tracker sees and which it does not report, unless @blind_devices.
  */
 int drover_tracker_select(const struct drover_track_source *src, const char *want,
 			  const struct drover_log *log, struct drover_tracker **ret,

@@ -82,8 +82,8 @@ struct source_block *memory_block(struct source_memory *mem, uint32_t index)
 	return index < mem->n && !mem->block[index].skip ? &mem->block[index] : NULL;
 }
 
-int memory_track(struct source_memory *mem, struct drover_guest *g, const char *tracker,
-		 const struct drover_log *log, struct drover_error *e)
+int memory_track(struct source_memory *mem, struct drover_guest *g, const struct track_opts *o,
+		 struct drover_error *e)
 {
 	int r;
 
@@ -91,8 +91,9 @@ int memory_track(struct source_memory *mem, struct drover_guest *g, const char *
 	if (!mem->track_source)
 		return drover_err(e, -ENOMEM, "tracker: out of memory");
 	r = g->ops->track_source(g, mem->track_source, e);
+	mem->track_source->blind_devices = o->blind_devices;
 	if (r >= 0)
-		r = drover_tracker_select(mem->track_source, tracker, log, &mem->tracker, e);
+		r = drover_tracker_select(mem->track_source, o->tracker, o->log, &mem->tracker, e);
 	return r < 0 ? r : drover_tracker_start(mem->tracker, e);
 }
 

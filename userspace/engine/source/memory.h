@@ -77,9 +77,21 @@ struct source_block *memory_next(struct source_memory *mem, struct source_block 
 /* A block that the peer names; NULL: there is none, or it is never sent. */
 struct source_block *memory_block(struct source_memory *mem, uint32_t index);
 
+/**
+ * struct track_opts - how the guest's writes are tracked
+ * @tracker: value of the option `tracker`
+ * @blind_devices: unsafe-device-writes=allow: device writes that nothing sees are accepted
+ * @log: for debug messages
+ */
+struct track_opts {
+	const char *tracker;
+	bool blind_devices;
+	const struct drover_log *log;
+};
+
 /* Arm the tracker. From its return on, every write of the guest is seen. */
-int memory_track(struct source_memory *mem, struct drover_guest *g, const char *tracker,
-		 const struct drover_log *log, struct drover_error *e);
+int memory_track(struct source_memory *mem, struct drover_guest *g, const struct track_opts *o,
+		 struct drover_error *e);
 void memory_untrack(struct source_memory *mem);
 /* Pages that may hold data; the others read as zero and must not be touched. */
 const uint64_t *memory_data(const struct source_memory *mem, const struct source_block *b);

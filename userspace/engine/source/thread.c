@@ -59,7 +59,13 @@ static const char *const tracker_names[] = {
 static int start_tracking(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
-	int r = memory_track(&s->mem, m->guest, tracker_names[m->config->tracker], m->log, e);
+	struct track_opts o = {
+		.tracker = tracker_names[m->config->tracker],
+		.blind_devices = m->config->unsafe_device_writes ==
+				 DROVER_UNSAFE_DEVICE_WRITES_ALLOW,
+		.log = m->log,
+	};
+	int r = memory_track(&s->mem, m->guest, &o, e);
 
 	if (s->mem.tracker) {
 		DROVER_INFO(m, tracker, "%s", drover_tracker_name(s->mem.tracker));
