@@ -180,7 +180,7 @@ record-qmp: ## QEMU's answers to tests/qmp/corpus/sends.jsonl, recorded anew
 record-qmp: deps-bench
 	$(Q)python3 tests/qmp/record.py
 
-.PHONY: soak-migrate soak-kill soak-postcopy
+.PHONY: soak-migrate soak-kill soak-postcopy soak-disk
 soak-migrate: ## N migrations back and forth (N=200): nothing leaks
 soak-migrate: programs
 	$(Q)$(TEST_ENV) python3 tests/soak/migrate.py
@@ -191,12 +191,19 @@ soak-postcopy: ## N postcopies with faults at random moments (N=200): nobody is 
 soak-postcopy: programs
 	$(Q)$(TEST_ENV) python3 tests/soak/postcopy.py
 
-.PHONY: bench bench-downtime bench-postcopy bench-qmp
+soak-disk: ## N migrations beside a slow disk with O_DIRECT (N=20): no page is lost
+soak-disk: programs
+	$(Q)$(TEST_ENV) python3 tests/soak/disk.py
+
+.PHONY: bench bench-downtime bench-postcopy bench-qmp bench-wrote
 bench: ## ratios against iperf3 and QEMU, and the three below, into Documentation/performance.rst
 bench: deps-bench
 	$(Q)$(MAKE) programs
 	$(Q)B=$(B) python3 tests/bench/bench.py
 	$(Q)$(MAKE) bench-downtime bench-postcopy bench-qmp
+bench-wrote: ## what a completion that is reported costs a VMM, at 1 and 8 threads
+bench-wrote: $(B)/bench/wrote
+	$(Q)$(B)/bench/wrote
 bench-postcopy: ## waits for missing pages, against a ping-pong and QEMU, and the push
 bench-postcopy: deps-bench
 	$(Q)$(MAKE) programs $(B)/bench/touch

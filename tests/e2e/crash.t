@@ -31,7 +31,8 @@ SOURCE = [("request", 1), ("request", 30), ("all-sent", 1), ("proved", 1), ("com
 
 
 def pair(world, victim, point, n):
-    va, vb = world.vmm("vm-a", *MEM), world.vmm("vm-b", *MEM, "--incoming")
+    disk = ["--disk", world.file("disk")]
+    va, vb = world.vmm("vm-a", *MEM, *disk), world.vmm("vm-b", *MEM, *disk, "--incoming")
     env = dict(os.environ, DROVER_CRASH=f"{point}:{n}")
     ends = []
     for name, vmm in (("a", va), ("b", vb)):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A KVM guest moves between two drover-vmm, and proves that nothing of it was lost.
 
-Its vCPUs, its device and its balloon write while it moves. Skipped where /dev/kvm is
+Its vCPUs, its device, its disk and its balloon write while it moves. Skipped where /dev/kvm is
 missing or refuses.
 """
 import os
@@ -21,9 +21,10 @@ MULTIFD = {"multifd": True, "zero-copy-send": True}
 
 
 def pair(world, src=(), dst=()):
-    """(VMM, VMM, daemon, daemon)"""
-    va = world.vmm("vm-a", *MEM, *src)
-    vb = world.vmm("vm-b", *MEM, "--incoming", *dst)
+    """(VMM, VMM, daemon, daemon); the two share a disk, which writes to the guest's RAM"""
+    disk = ["--disk", world.file("disk")]
+    va = world.vmm("vm-a", *MEM, *disk, *src)
+    vb = world.vmm("vm-b", *MEM, *disk, "--incoming", *dst)
     return va, vb, world.daemon("a", "agent:" + va.agent), world.daemon("b", "agent:" + vb.agent)
 
 

@@ -290,7 +290,8 @@ KVM = ["--mem", "64M", "--dirty", "20M"]
 
 
 def kvm_pair(world):
-    va, vb = world.vmm("vm-a", *KVM), world.vmm("vm-b", *KVM, "--incoming")
+    disk = ["--disk", world.file("disk")]
+    va, vb = world.vmm("vm-a", *KVM, *disk), world.vmm("vm-b", *KVM, *disk, "--incoming")
     return va, vb, world.daemon("a", "agent:" + va.agent), world.daemon("b", "agent:" + vb.agent)
 
 

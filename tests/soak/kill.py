@@ -64,7 +64,8 @@ class Watch(threading.Thread):
 
 class Side:
     def __init__(self, world, name, incoming):
-        args = ["--mem", MEM, "--dirty", "20M"] + (["--incoming"] if incoming else [])
+        args = ["--mem", MEM, "--dirty", "20M", "--disk", world.file("disk")]
+        args += ["--incoming"] if incoming else []
         self.name = name
         self.vmm = world.vmm("vm-" + name, *args)
         self.daemon = world.daemon(name, "agent:" + self.vmm.agent)

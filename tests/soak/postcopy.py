@@ -37,7 +37,8 @@ def argument(i, name, default):
 
 class Side:
     def __init__(self, world, name, end, incoming):
-        args = ["--mem", MEM, "--dirty", "20M"] + (["--incoming"] if incoming else [])
+        args = ["--mem", MEM, "--dirty", "20M", "--disk", world.file("disk")]
+        args += ["--incoming"] if incoming else []
         self.name = name
         self.vmm = world.vmm("vm-" + name, *args)
         place = {"preexec_fn": end.enter} if end else {}

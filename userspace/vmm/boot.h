@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "lib/drover.h"
+#include "vmm/disk.h"
 #include "vmm/payload.h"
 
 /* The guest and how it proves its integrity: guest.c, payload.c, writers.c, check.c. */
@@ -14,7 +15,6 @@ struct vcpu;
 struct vm;
 
 #define VCPUS 2u
-#define PARKERS (VCPUS + 1)             /* and the device thread */
 #define DEVICE_PAGES 512u
 #define BALLOON_PAGES 16u               /* given up at once */
 
@@ -43,6 +43,7 @@ struct device_state {
 	uint32_t version[DEVICE_PAGES];
 	uint64_t low[LOW_PAGES];        /* digests of the pages that never change */
 	char dead[VCPUS][120];          /* "" or what a vCPU died of */
+	struct disk_state disk;
 };
 
 /* Data pages of a vCPU, [first, first+n) */

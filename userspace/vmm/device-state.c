@@ -158,6 +158,13 @@ static int check_device(const struct vm *vm, const struct device_state *d,
 			      (unsigned long long)vm->slot[0].len);
 	if (d->dirty > 1ull << 40 || d->balloon > 1)
 		return vm_err(why, -EINVAL, "load device: dirty or balloon");
+	if (d->disk.pieces != vm->dev.disk.pieces)
+		return vm_err(why, -EINVAL, "load device: the source's disk has %llu pieces, this "
+			      "VMM's %llu", (unsigned long long)d->disk.pieces,
+			      (unsigned long long)vm->dev.disk.pieces);
+	for (i = 0; i < DISK_BUFFERS; i++)
+		if (d->disk.held[i] >= DISK_PIECES_MAX)
+			return vm_err(why, -EINVAL, "load device: disk buffer %u", i);
 	for (i = 0; i < VCPUS; i++)
 		if (!text_ok(d->dead[i], sizeof(d->dead[i])))
 			return vm_err(why, -EINVAL, "load device: what vcpu %u died of is no "

@@ -31,7 +31,7 @@ static void collect_ring(struct vm *vm, struct vcpu *v)
 		if (!(__atomic_load_n(&g->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY))
 			return;
 		slot = g->slot & 0xffff;
-		if (slot < SLOTS && g->offset < vm->slot[slot].len / 4096)
+		if (slot < vm->slots && g->offset < vm->slot[slot].len / 4096)
 			drover_bit_set(vm->slot[slot].log, g->offset);
 		__atomic_store_n(&g->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 		v->ring_next++;
@@ -71,7 +71,7 @@ int log_sync(void *opaque, uint64_t *const *maps, struct drover_text *why)
 			vm_go(vm);
 	}
 	DROVER_LOCK(&vm->log_lock);
-	for (i = 0; i < SLOTS; i++) {
+	for (i = 0; i < vm->slots; i++) {
 		uint64_t pages = vm->slot[i].len / 4096;
 
 		if (!vm->opts.ring)

@@ -95,8 +95,10 @@ static int agent_new(struct vm *vm, struct drover_text *why)
 		ops.log_sync = log_sync;
 		ops.log_stop = log_stop;
 	}
+	if (*vm->opts.disk.path && vm->opts.disk.report != REPORT_NONE)
+		opts.flags |= DROVER_AGENT_OPT_REPORTS_WRITES;
 	r = drover_agent_new(&opts, &vm->agent, why);
-	for (i = 0; i < SLOTS && r >= 0; i++) {
+	for (i = 0; i < vm->slots && r >= 0; i++) {
 		struct drover_agent_ram_opts ram = {
 			.size = sizeof(ram), .name = vm->slot[i].name, .gpa = vm->slot[i].gpa,
 			.len = vm->slot[i].len, .host = vm->slot[i].host, .fd = vm->slot[i].fd,
@@ -126,6 +128,8 @@ static const struct {
 	  "(x-ignore-shared)" },
 	{ "region", "[=NAME]", "RAM from the kernel module, as /dev/drover-NAME, too; needs "
 	  "drover.ko" },
+	{ "disk", "FILE[,...]", "a disk: threads that read and write FILE with O_DIRECT; size=16M, "
+	  "threads=4, report=wrote (or count; none is for tests)" },
 	{ "heartbeat-file", "PATH", "append lines: vcpu, count, source or dest, time" },
 	{ "dirty-log", NULL, "offer KVM's dirty log (bitmap) to droverd" },
 	{ "dirty-ring", "BYTES", "offer it as a ring a vcpu: a power of two, 8K to 1M" },
@@ -153,7 +157,7 @@ static int usage(FILE *f)
 	return f == stdout ? 0 : EXIT_USAGE;
 }
 
-static bool parse_size(const char *s, uint64_t max, uint64_t *ret)
+bool parse_size(const char *s, uint64_t max, uint64_t *ret)
 {
 	static const char units[] = "KMG";
 	const char *u;
@@ -211,6 +215,8 @@ static bool set_option(struct vmm_opts *o, const char *name, const char *arg)
 		o->share = arg;
 	else if (!strcmp(name, "region"))
 		return (o->region = arg ? arg : "", !arg || *arg);
+	else if (!strcmp(name, "disk"))
+		return disk_parse(arg, &o->disk);
 	else if (!strcmp(name, "heartbeat-file"))
 		o->heartbeat = arg;
 	else if (!strcmp(name, "dirty-log"))

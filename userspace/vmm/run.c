@@ -81,7 +81,7 @@ void vm_stop(struct vm *vm)
 	pthread_cond_broadcast(&vm->cond);
 	for (i = 0; i < VCPUS; i++)
 		pthread_kill(vm->vcpu[i].thread, SIGUSR1);
-	while (vm->parked < PARKERS || vm->checking)
+	while (vm->parked < vm_parkers(vm) || vm->checking)
 		vm_wait(vm, 0);
 }
 
@@ -321,6 +321,8 @@ int vm_start_threads(struct vm *vm, struct drover_text *why)
 		if (!r)
 			vm->threads++;
 	}
+	if (!r)
+		r = disk_start(vm);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return r ? vm_err(why, -r, "thread") : 0;
 }

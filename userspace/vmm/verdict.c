@@ -102,7 +102,7 @@ static bool slice_begin(struct vm *vm)
 			return false;
 		vm->soft = true;
 		pthread_cond_broadcast(&vm->cond);
-		while (vm->soft_parked < PARKERS && !vm->stop && !vm->quit)
+		while (vm->soft_parked < vm_parkers(vm) && !vm->stop && !vm->quit)
 			vm_wait(vm, 0);
 		if (!vm->stop && !vm->quit) {
 			vm->checking = true;
@@ -138,22 +138,40 @@ static void check_digests(struct vm *vm)
 			check_fail(vm, "ram0", i, "a page that never changes has changed");
 }
 
-/* Pages [pos, pos + SLICE) of data pages and device pages as one sequence. */
-static void check_slice(struct vm *vm, uint64_t pos)
+static uint64_t first_data(const struct vm *vm)
 {
-	const uint32_t *version = vm_versions(vm);
-	uint64_t first, n, i, data;
+	uint64_t first, n;
 
 	vm_share(vm, 0, &first, &n);
-	data = vm_pages(vm) - first;
-	for (i = pos; i < pos + SLICE && i < data + DEVICE_PAGES; i++) {
-		uint64_t page = i < data ? first + i : i - data;
-		uint8_t *p = vm->slot[i >= data].host + page * 4096;
-		uint32_t want = i < data ? version[page] : vm->dev.version[page];
+	return first;
+}
 
-		if (!guest_page_ok(p, page, want, vm->dev.seed))
-			check_fail(vm, vm->slot[i >= data].name, page,
-				   "the sweep found wrong content");
+/* Data pages, device pages and the disk's buffers as one sequence. */
+static uint64_t sweep_pages(const struct vm *vm)
+{
+	return vm_pages(vm) - first_data(vm) + DEVICE_PAGES +
+	       (vm->slots > SLOT_DISK ? vm->slot[SLOT_DISK].len / 4096 : 0);
+}
+
+static bool page_ok(const struct vm *vm, unsigned int slot, uint64_t page)
+{
+	uint32_t want = slot ? vm->dev.version[page % DEVICE_PAGES] : vm_versions(vm)[page];
+
+	return slot == SLOT_DISK ? disk_page_ok(vm, page) :
+		guest_page_ok(vm->slot[slot].host + page * 4096, page, want, vm->dev.seed);
+}
+
+/* Pages [pos, pos + SLICE) of the sequence. */
+static void check_slice(struct vm *vm, uint64_t pos)
+{
+	uint64_t first = first_data(vm), data = vm_pages(vm) - first, i;
+
+	for (i = pos; i < pos + SLICE && i < sweep_pages(vm); i++) {
+		unsigned int slot = i < data ? 0 : i < data + DEVICE_PAGES ? 1 : SLOT_DISK;
+		uint64_t page = !slot ? first + i : i - data - (slot == 1 ? 0 : DEVICE_PAGES);
+
+		if (!page_ok(vm, slot, page))
+			check_fail(vm, vm->slot[slot].name, page, "the sweep found wrong content");
 	}
 }
 
@@ -182,11 +200,9 @@ static void finish(struct vm *vm)
 void *check_thread(void *arg)
 {
 	struct vm *vm = arg;
-	uint64_t pos, all, first, n;
+	uint64_t pos, all = sweep_pages(vm);
 	DROVER_LOCK(&vm->lock);
 
-	vm_share(vm, 0, &first, &n);
-	all = vm_pages(vm) - first + DEVICE_PAGES;
 	while (slice_begin(vm)) {
 		pos = vm->v.pages;
 		pthread_mutex_unlock(&vm->lock);
@@ -236,9 +252,11 @@ void check_json(struct vm *vm, char *json, size_t size)
 		return;
 	snprintf(json, size, "{\"verdict\":\"%s\",\"pages-checked\":%llu,\"bad-pages\":%llu,"
 		 "\"first-bad-page\":\"%s\",\"heartbeats\":{\"vcpu0\":%u,\"vcpu1\":%u,"
-		 "\"gaps\":%llu,\"repeats\":%llu},\"registers\":\"%s\",\"text\":\"%s\"}",
+		 "\"gaps\":%llu,\"repeats\":%llu},\"disk\":{\"reads\":%llu,\"writes\":%llu},"
+		 "\"registers\":\"%s\",\"text\":\"%s\"}",
 		 names[v->verdict], (unsigned long long)v->pages, (unsigned long long)v->bad,
 		 v->first_bad, vm->vcpu[0].beats, vm->vcpu[1].beats,
 		 (unsigned long long)v->gaps, (unsigned long long)v->repeats,
+		 (unsigned long long)vm->dev.disk.reads, (unsigned long long)vm->dev.disk.writes,
 		 v->registers ? "changed" : "ok", v->text);
 }

@@ -122,16 +122,25 @@ static int slot_new(struct vm *vm, struct slot *s, const char *name, int region,
 static int ram_new(struct vm *vm, struct drover_text *why)
 {
 	_cleanup_close_ int region = -EBADF;
+	uint64_t all = 0;
+	unsigned int i;
 	int r = 0;
 
 	vm->slot[0].len = vm->opts.mem;
 	vm->slot[1].len = DEVICE_PAGES * 4096ull;
+	vm->slot[SLOT_DISK].len = DISK_BUFFERS * DISK_PAGES * 4096ull;
+	vm->slots = *vm->opts.disk.path ? SLOTS_MAX : SLOT_DISK;
+	for (i = 0; i < vm->slots; i++)
+		all += vm->slot[i].len;
 	if (vm->opts.region)
-		r = region_new(vm, vm->slot[0].len + vm->slot[1].len, &region, why);
+		r = region_new(vm, all, &region, why);
 	if (r >= 0)
 		r = slot_new(vm, &vm->slot[0], "ram0", region, 0, why);
 	if (r >= 0)
 		r = slot_new(vm, &vm->slot[1], "device", region, vm->slot[0].len, why);
+	if (r >= 0 && vm->slots > SLOT_DISK)
+		r = slot_new(vm, &vm->slot[SLOT_DISK], "disk", region,
+			     vm->slot[0].len + vm->slot[1].len, why);
 	return r;
 }
 
@@ -139,7 +148,7 @@ int vm_set_slots(struct vm *vm, uint32_t flags)
 {
 	unsigned int i;
 
-	for (i = 0; i < SLOTS; i++) {
+	for (i = 0; i < vm->slots; i++) {
 		struct kvm_userspace_memory_region r = {
 			.slot = i, .flags = flags, .guest_phys_addr = vm->slot[i].gpa,
 			.memory_size = vm->slot[i].len,
@@ -249,8 +258,8 @@ static void init(struct vm *vm, const struct vmm_opts *opts)
 
 	memset(vm, 0, sizeof(*vm));
 	vm->opts = *opts;
-	vm->kvm_fd = vm->fd = vm->notify_fd = -EBADF;
-	for (i = 0; i < SLOTS; i++)
+	vm->kvm_fd = vm->fd = vm->notify_fd = vm->disk_fd = -EBADF;
+	for (i = 0; i < SLOTS_MAX; i++)
 		vm->slot[i].fd = -EBADF;
 	for (i = 0; i < VCPUS; i++)
 		vm->vcpu[i].fd = -EBADF;
@@ -288,6 +297,8 @@ int vm_new(struct vm *vm, const struct vmm_opts *opts, struct drover_text *why)
 		r = vcpu_new(vm, &vm->vcpu[i], i, why);
 	if (r >= 0)
 		r = probe_msrs(vm, why);
+	if (r >= 0)
+		r = disk_open(vm, why);
 	if (r >= 0 && !opts->incoming) {
 		guest_fill(vm);
 		for (i = 0; i < VCPUS && r >= 0; i++)
@@ -315,13 +326,14 @@ void vm_free(struct vm *vm)
 		pthread_join(vm->device, NULL);
 	if (vm->threads > VCPUS + 1)
 		pthread_join(vm->checker, NULL);
+	disk_join(vm);
 	/* vCPU mappings and memory go with the process. */
 	for (i = 0; i < VCPUS; i++)
 		drover_closep(&vm->vcpu[i].fd);
 	drover_closep(&vm->fd);
 	drover_closep(&vm->kvm_fd);
 	drover_closep(&vm->notify_fd);
-	for (i = 0; i < SLOTS; i++) {
+	for (i = 0; i < SLOTS_MAX; i++) {
 		drover_closep(&vm->slot[i].fd);
 		free(vm->slot[i].log);
 	}

@@ -14,9 +14,11 @@
 /*
  * A reference VMM: two vCPUs and a guest that proves its own integrity. Guest RAM is two
  * blocks: "ram0" from address 0 (page tables, payload, version table, data pages) and
- * "device" above it, which only the VMM's own device thread writes.
+ * "device" above it, which only the VMM's own device thread writes. With a disk there is a
+ * third, "disk", of its buffers.
  */
-#define SLOTS 2u
+#define SLOTS_MAX 3u
+#define SLOT_DISK 2u
 
 struct vmm_opts {
 	const char *agent, *heartbeat, *foreign, *share;
@@ -24,6 +26,7 @@ struct vmm_opts {
 	uint64_t mem, dirty, seed, ring;
 	uint32_t touch;                 /* TOUCH_* */
 	bool incoming, balloon, log;
+	struct disk_opts disk;
 };
 
 struct slot {
@@ -49,19 +52,22 @@ struct vcpu {
 };
 
 /*
- * Who stops whom: @stop parks vCPUs and device thread wherever they are (PAUSE); @soft
+ * Who stops whom: @stop parks vCPUs, device and disk threads wherever they are (PAUSE); @soft
  * parks them between two pages, so that the checker sees no half-written one. @missing:
  * pages have not arrived (postcopy), the checker waits and the balloon punches nothing.
  */
 struct vm {
 	struct vmm_opts opts;
 	struct drover_agent *agent;     /* the main thread's */
-	int kvm_fd, fd, notify_fd;
-	struct slot slot[SLOTS];
+	int kvm_fd, fd, notify_fd, disk_fd;
+	unsigned int slots;
+	struct slot slot[SLOTS_MAX];
 	struct vcpu vcpu[VCPUS];
 	struct kvm_msrs *msrs;          /* the indices that can be read and set */
 	pthread_t device, checker;
 	unsigned int threads;           /* started, for vm_free */
+	pthread_t disk[DISK_THREADS_MAX];
+	unsigned int disk_threads;      /* started */
 	FILE *heartbeat;
 
 	pthread_mutex_t log_lock;       /* dirty rings; taken before @lock, never after */
@@ -78,10 +84,19 @@ static inline uint64_t vm_pages(const struct vm *vm)
 	return vm->slot[0].len / 4096;
 }
 
+/* Who parks: vCPUs, the device thread, the disk's. */
+static inline unsigned int vm_parkers(const struct vm *vm)
+{
+	return VCPUS + 1 + vm->disk_threads;
+}
+
 static inline uint32_t *vm_versions(const struct vm *vm)
 {
 	return (uint32_t *)(vm->slot[0].host + LOW_END);
 }
+
+/* main.c */
+bool parse_size(const char *s, uint64_t max, uint64_t *ret);
 
 uint64_t now_ns(void);
 int vm_err(struct drover_text *why, int r, const char *fmt, ...)
