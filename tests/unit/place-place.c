@@ -136,6 +136,26 @@ static void test_pages(struct world *w)
 	       "nothing is placed once sealed");
 }
 
+/* The file ends before the block does: populating finds it, before anything is received. */
+static void test_no_memory(struct world *w)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct iovec iov;
+	unsigned int i;
+	int r = 0;
+
+	if (drover_place_new(&w->ram, true, &w->p, &e) ||
+	    drover_place_expect(w->p, 0, 0, PAGES, &e) || ftruncate(w->ram.block[0].fd, 600 * 4096))
+		abort();
+	tap_ok(drover_place_open(w->p, NULL, &e) == 0, "open with memory missing %s", e.msg);
+	for (i = 0; i < 500 && r >= 0; i++) {
+		r = drover_place_iov(w->p, 0, 1, 1, &iov, &e);
+		usleep(10000);
+	}
+	tap_ok(r == -EFAULT && strstr(e.msg, "RAM ram0: page 600 can't be touched"),
+	       "no page is received any more: %s", e.msg);
+}
+
 int main(void)
 {
 	struct world w;
@@ -143,6 +163,9 @@ int main(void)
 	setup(&w);
 	test_empty(&w);
 	test_pages(&w);
+	teardown(&w);
+	setup(&w);
+	test_no_memory(&w);
 	teardown(&w);
 	return tap_done();
 }

@@ -309,7 +309,7 @@ static struct kit *kit_new(const uint64_t *pages, unsigned int n)
 		k->s.mem.block[i].data_map = drover_bitmap_new(pages[i]);
 		drover_bitmap_set_range(k->s.mem.block[i].data_map, 0, pages[i]);
 	}
-	encoder_init(&k->s.encoder, true);
+	encoder_init(&k->s.encoder, k->m.ram, true);
 	return k;
 }
 

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "daemon/sigbus.h"
 #include "guest/guest.h"
 
 #define CONFIG_FILE_MAX (1u << 20)
@@ -133,6 +134,7 @@ static int open_guest(struct droverd *d, struct drover_error *e)
 	r = drover_guest_open(d->opts.guest, &d->log, &d->guest, e);
 	if (r < 0)
 		return r;
+	sigbus_guard(d->guest->ops->ram(d->guest));
 	fd = d->guest->ops->watch_fd ? d->guest->ops->watch_fd(d->guest) : -1;
 	if (fd < 0)
 		return 0;
@@ -241,8 +243,10 @@ void droverd_deinit(struct droverd *d)
 		qmp_server_close(&d->server);
 	announce_close(d);
 	loop_remove(&d->guest_src);
-	if (d->guest)
+	if (d->guest) {
+		sigbus_release();
 		d->guest = drover_guest_free(d->guest);
+	}
 	if (d->has_settings)
 		drover_config_deinit(&d->settings);
 	loop_timer_deinit(&d->settle_retry);

@@ -8,10 +8,12 @@
 #include <errno.h>
 
 #include "agent/message.h"
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "ram/mapping.h"
 #include "ram/ramfile.h"
+#include "ram/wrote.h"
 
 static bool can_look(const struct drover_error *e)
 {
@@ -39,6 +41,19 @@ int agent_memory_mapped(const struct drover_ram *ram, const struct drover_track_
 	}
 	return drover_err_prefix(e, "how the VMM maps its RAM can't be found out: let droverd "
 				 "read /proc/PID/maps, or use libdrover: "), r;
+}
+
+int agent_memory_wrote(struct agent_link *l, const struct drover_ram *ram,
+		       struct drover_wrote **ret, struct drover_error *e)
+{
+	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	int r;
+
+	drover_agent_msg_init(&m);
+	r = agent_link_call(l, DROVER_AGENT_WROTE_GET, NULL, 0, -1, NULL, &m, e);
+	if (r >= 0)
+		r = drover_wrote_open(TAKE_FD(m.fd[0]), ram, ret, e);
+	return r;
 }
 
 int agent_memory_dest(const struct drover_ram *ram, struct drover_error *e)

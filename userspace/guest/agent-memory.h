@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "guest/agent-link.h"
 #include "ram/ram.h"
 #include "track/track.h"
 
@@ -22,6 +23,9 @@ struct drover_log;
 int agent_memory_mapped(const struct drover_ram *ram, const struct drover_track_block *at,
 			     int pid, uint64_t features, const struct drover_log *log,
 			     struct drover_error *e);
+/* The file in which the VMM reports its devices' writes; the caller's. */
+int agent_memory_wrote(struct agent_link *l, const struct drover_ram *ram,
+		       struct drover_wrote **ret, struct drover_error *e);
 /* A destination is written to: more is asked of its files. */
 int agent_memory_dest(const struct drover_ram *ram, struct drover_error *e);
 

@@ -24,6 +24,7 @@
 #include "guest/agent-link.h"
 #include "guest/agent-memory.h"
 #include "guest/guest.h"
+#include "ram/bus.h"
 #include "ram/ramfile.h"
 #include "ram/wrote.h"
 
@@ -213,18 +214,6 @@ static int know_first_ledger(struct agent_guest *a, struct drover_error *e)
 	return agent_ledger_get(&a->g, &fd, e);
 }
 
-static int get_wrote(struct agent_guest *a, struct drover_error *e)
-{
-	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
-	int r;
-
-	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_WROTE_GET, NULL, 0, -1, NULL, &m, e);
-	if (r >= 0)
-		r = drover_wrote_open(TAKE_FD(m.fd[0]), &a->ram, &a->wrote, e);
-	return r;
-}
-
 static int attach(struct agent_guest *a, struct drover_error *e)
 {
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
@@ -263,7 +252,7 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 		     a->link.pid, a->ram.n, drover_owner_name(rec.state));
 	r = get_track(a, e);
 	if (r >= 0 && a->features & DROVER_AGENT_F_WROTE)
-		r = get_wrote(a, e);
+		r = agent_memory_wrote(&a->link, &a->ram, &a->wrote, e);
 	if (r >= 0)
 		r = agent_memory_mapped(&a->ram, a->track, a->link.pid, a->features, a->log, e);
 	if (r < 0 || !(a->features & DROVER_AGENT_F_CHECK))
@@ -358,7 +347,6 @@ static int agent_track_source(struct drover_guest *g, struct drover_track_source
 {
 	struct agent_guest *a = agent_of(g);
 
-	(void)e;
 	memset(ret, 0, sizeof(*ret));
 	ret->ram = &a->ram;
 	ret->uffd = a->uffd;
@@ -373,7 +361,7 @@ static int agent_track_source(struct drover_guest *g, struct drover_track_source
 		ret->kvm_sync = kvm_sync;
 		ret->kvm_stop = kvm_stop;
 	}
-	return 0;
+	return drover_ram_mend(&a->ram, e);
 }
 
 static enum drover_run_state agent_status(struct drover_guest *g)
@@ -473,12 +461,24 @@ static int agent_owner_known(struct drover_guest *g, struct drover_owner_record 
 	return 0;
 }
 
+/* Owned with a token: after a migration to here. Without: it was here all the time. */
+static bool zero_token(const struct drover_owner_record *rec)
+{
+	static const uint8_t none[sizeof(rec->token)];
+
+	return !memcmp(rec->token, none, sizeof(none));
+}
+
 static int agent_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
 			   struct drover_error *e)
 {
 	struct drover_agent_owner o;
-	int r;
+	int r = rec->state == DROVER_OWNER_OWNED && !zero_token(rec) ?
+		drover_ram_bus_error(&agent_of(g)->ram, e) : 0;
 
+	/* A destination whose memory is not all there must not own the guest. */
+	if (r < 0)
+		return r;
 	drover_agent_owner_to_wire(rec, &o);
 	r = simple(agent_of(g), DROVER_AGENT_OWNER_SET, &o, sizeof(o), NULL, e);
 	know_record(agent_of(g), r, rec);
@@ -490,6 +490,8 @@ static int agent_prepare_incoming(struct drover_guest *g, struct drover_error *e
 	const struct drover_owner_record rec = { .state = DROVER_OWNER_INCOMING };
 	int r = agent_memory_dest(&agent_of(g)->ram, e);
 
+	if (r >= 0)
+		r = drover_ram_mend(&agent_of(g)->ram, e);
 	if (r < 0)
 		return r;
 	r = simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);

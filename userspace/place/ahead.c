@@ -21,6 +21,7 @@
 #include "base/kernel-compat.h"
 #include "base/thread.h"
 #include "base/units.h"
+#include "ram/bus.h"
 
 struct drover_ahead {
 	struct drover_ahead_opts opts;
@@ -32,17 +33,27 @@ struct drover_ahead {
 	unsigned int nthreads;
 };
 
-static void populate_step(const struct drover_ahead_block *b, bool value, uint64_t at,
+static void populate(const struct drover_ahead *a, unsigned int block, uint64_t page, uint64_t n)
+{
+	/* What there is no memory for is remembered: who receives into it says so. */
+	if (a->opts.ram)
+		drover_ram_bus_probe(a->opts.ram, block, page, n, NULL);
+	else
+		madvise(a->block[block].host + drover_page_off(page), drover_page_off(n),
+			MADV_POPULATE_WRITE);
+}
+
+static void populate_step(const struct drover_ahead *a, unsigned int block, uint64_t at,
 			  uint64_t end)
 {
+	const uint64_t *map = a->block[block].map;
 	uint64_t to;
 
 	for (; at < end; at = to + 1) {
-		for (to = at; to < end && drover_bit_test_acquire(b->map, to) == value; to++)
+		for (to = at; to < end && drover_bit_test_acquire(map, to) == a->opts.value; to++)
 			;
 		if (to > at)
-			madvise(b->host + drover_page_off(at), drover_page_off(to - at),
-				MADV_POPULATE_WRITE);
+			populate(a, block, at, to - at);
 	}
 }
 
@@ -68,7 +79,8 @@ static void *ahead_main(void *arg)
 		if (b == a->block + a->n)
 			break;
 		at = step * pages;
-		populate_step(b, a->opts.value, at, b->npages - at < pages ? b->npages : at + pages);
+		populate_step(a, (unsigned int)(b - a->block), at,
+			      b->npages - at < pages ? b->npages : at + pages);
 	}
 	return NULL;
 }

@@ -7,6 +7,7 @@
 
 struct drover_cancel;
 struct drover_error;
+struct drover_ram;
 
 /*
  * Memory for pages that are about to be received, allocated by threads of its own while the
@@ -33,6 +34,8 @@ struct drover_ahead_block {
  * @step: pages a thread takes at a time
  * @threads: at most DROVER_AHEAD_THREADS
  * @nice: of the threads; 0: as the caller's
+ * @ram: the blocks are these, by number, and pages that there is no memory for are remembered
+ *	(ram/bus.h); NULL: nobody is told. Outlives the handle
  * @cancel: the threads end when it rings; NULL: none. Outlives the handle
  */
 struct drover_ahead_opts {
@@ -40,6 +43,7 @@ struct drover_ahead_opts {
 	uint64_t step;
 	unsigned int threads;
 	int nice;
+	const struct drover_ram *ram;
 	const struct drover_cancel *cancel;
 };
 

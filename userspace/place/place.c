@@ -24,6 +24,7 @@
 #include "base/zero.h"
 #include "dev/pagemap.h"
 #include "place/ahead.h"
+#include "ram/bus.h"
 #include "ram/datamap.h"
 #include "ram/ramfile.h"
 
@@ -42,6 +43,7 @@ struct place_block {
 };
 
 struct drover_place {
+	const struct drover_ram *ram;
 	struct place_block block[DROVER_RAM_BLOCKS_MAX];
 	unsigned int n;
 	drover_zero_fn is_zero;
@@ -81,6 +83,7 @@ int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_p
 	if (!p)
 		return drover_err(e, -ENOMEM, "placement: out of memory");
 	p->is_zero = drover_zero_select();
+	p->ram = ram;
 	for (i = 0; i < ram->n; i++) {
 		struct place_block *b = &p->block[i];
 
@@ -194,6 +197,7 @@ static int populate_expected(struct drover_place *p, const struct drover_cancel 
 		.value = true,
 		.step = drover_pages(POPULATE_STEP),
 		.threads = POPULATE_THREADS,
+		.ram = p->ram,
 		.cancel = c,
 	};
 	_cleanup_free_ struct drover_ahead_block *b = calloc(p->n ? p->n : 1, sizeof(*b));
@@ -237,6 +241,8 @@ static int check_open(const struct drover_place *p, unsigned int block, uint64_t
 {
 	int r = check_run(p, block, page, npages, e);
 
+	if (r >= 0)
+		r = drover_ram_bus_error(p->ram, e);
 	if (r < 0)
 		return r;
 	if (atomic_load_explicit(&p->sealed, memory_order_acquire))

@@ -33,10 +33,14 @@ struct drover_ram_block {
 	uint8_t *host;
 };
 
-/** struct drover_ram - all of a guest's blocks, in the order the guest gave */
+/**
+ * struct drover_ram - all of a guest's blocks, in the order the guest gave
+ * @bus: the first page that could not be touched (ram/bus.h); atomic, also in a const one
+ */
 struct drover_ram {
 	struct drover_ram_block block[DROVER_RAM_BLOCKS_MAX];
 	unsigned int n;
+	uint64_t bus;
 };
 
 /** struct drover_ram_run - pages [@page, @page + @npages) of a block */

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "dev/devices.h"
+#include "ram/bus.h"
 #include "ram/mapping.h"
 #include "track/internal.h"
 
@@ -363,7 +364,10 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 
 	if (!t->holes)
 		return drover_err(e, -EINVAL, "tracker %s: harvest: it is not started", t->name);
-	r = devices_again(t, final, e);
+	/* What was sent of such a page is not what the guest has. */
+	r = drover_ram_bus_error(t->src.ram, e);
+	if (r >= 0)
+		r = devices_again(t, final, e);
 	if (r < 0)
 		return r;
 	for (i = 0; i < t->armed; i++) {

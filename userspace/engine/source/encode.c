@@ -17,9 +17,11 @@
 #include "channel/channel.h"
 #include "engine/source/memory.h"
 #include "peer/link.h"
+#include "ram/bus.h"
 
-void encoder_init(struct encoder *enc, bool detect_zero)
+void encoder_init(struct encoder *enc, const struct drover_ram *ram, bool detect_zero)
 {
+	enc->ram = ram;
 	enc->is_zero = detect_zero ? drover_zero_select() : NULL;
 }
 
@@ -114,7 +116,9 @@ int encode(const struct encoder *enc, struct page_source *from, struct page_sink
 
 		while (i < u.n) {
 			scan_unit(enc, &u, &i, &bits, &b);
-			r = to->put(to, &b, e);
+			r = drover_ram_bus_error(enc->ram, e);
+			if (r >= 0)
+				r = to->put(to, &b, e);
 			if (r < 0)
 				return r;
 		}

@@ -17,6 +17,7 @@
 
 struct drover_error;
 struct drover_link;
+struct drover_ram;
 struct source_block;
 struct source_memory;
 
@@ -74,17 +75,20 @@ struct page_sink {
 /**
  * struct encoder - constant while senders run, so that all of them share it
  * @is_zero: NULL: zero pages that hold memory are not looked for
+ * @ram: whose pages they are
  */
 struct encoder {
 	drover_zero_fn is_zero;
+	const struct drover_ram *ram;
 };
 
-void encoder_init(struct encoder *enc, bool detect_zero);
+void encoder_init(struct encoder *enc, const struct drover_ram *ram, bool detect_zero);
 /**
  * encode() - everything that @from has goes to @to
  *
  * A page's digest is stored before the page is sent, never after it. A write in between makes
- * the page dirty, since the harvest came first; so it is sent and digested again.
+ * the page dirty, since the harvest came first; so it is sent and digested again. A page that
+ * can't be read ends it, before what stands for it is sent.
  * Return: 0, or the first error of either.
  */
 int encode(const struct encoder *enc, struct page_source *from, struct page_sink *to,

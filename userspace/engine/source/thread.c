@@ -35,7 +35,8 @@ static int source_init(struct drover_source *s, struct drover_migration *m,
 	peer_configure(&s->peer, c);
 	inbox_init(&s->inbox, c->switchover_ack);
 	meter_start(&s->meter, m->time.started_ns);
-	encoder_init(&s->encoder, c->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
+	encoder_init(&s->encoder, m->ram,
+		     c->zero_page_detection != DROVER_ZERO_PAGE_DETECTION_NONE);
 	r = pace_init(&s->pace, m, e);
 	if (r >= 0)
 		r = memory_init(&s->mem, m->ram, c->x_ignore_shared,
