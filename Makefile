@@ -202,8 +202,9 @@ bench: deps-bench
 	$(Q)B=$(B) python3 tests/bench/bench.py
 	$(Q)$(MAKE) bench-downtime bench-postcopy bench-qmp
 bench-wrote: ## what a completion that is reported costs a VMM, at 1 and 8 threads
-bench-wrote: $(B)/bench/wrote
+bench-wrote: $(B)/bench/wrote programs
 	$(Q)$(B)/bench/wrote
+	$(Q)B=$(B) python3 tests/bench/disk.py
 bench-postcopy: ## waits for missing pages, against a ping-pong and QEMU, and the push
 bench-postcopy: deps-bench
 	$(Q)$(MAKE) programs $(B)/bench/touch

@@ -11,7 +11,9 @@
 #include "track-vmm.h"
 
 #include <liburing.h>
+#include <signal.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "dev/devices.h"
 #include "ram/wrote.h"
@@ -351,6 +353,47 @@ static void registered(bool reports)
 	row_close(&r);
 }
 
+/* Another process has the guest's memory, too: refused, not lost. */
+static void shared_with(bool allowed)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_tracker *t = NULL;
+	int n, status;
+	struct vmm v;
+	pid_t pid;
+
+	vmm_open(&v, sizes, 1);
+	v.src.pid = getpid();
+	v.src.blind_devices = allowed;
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	n = drover_tracker_select(&v.src, "auto", NULL, &t, &e);
+	if (allowed)
+		tap_ok(n == 0 && strstr(drover_tracker_name(t), "+unsafe") &&
+		       strstr(drover_tracker_report(t), "are LOST"), "allowed: %s %s", e.msg,
+		       t ? drover_tracker_name(t) : "");
+	else
+		tap_ok(n == -EOPNOTSUPP && strstr(e.msg, "maps RAM ram0, too"),
+		       "a process that maps the RAM: %s", e.msg);
+	t = drover_tracker_free(t);
+	v.ram.block[0].flags = DROVER_RAM_SHARED_DEST;
+	v.src.blind_devices = false;
+	drover_err_clear(&e);
+	tap_ok(!drover_tracker_select(&v.src, "auto", NULL, &t, &e),
+	       "it is the destination, which takes it over %s", e.msg);
+	t = drover_tracker_free(t);
+	v.ram.block[0].flags = 0;
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	tap_ok(!drover_tracker_select(&v.src, "auto", NULL, &t, &e) &&
+	       !strstr(drover_tracker_name(t), "unsafe"), "it has gone %s", e.msg);
+	drover_tracker_free(t);
+	vmm_close(&v);
+}
+
 /* A disk that is plugged in while the guest moves. */
 static void plugged_in(void)
 {
@@ -444,6 +487,8 @@ int main(void)
 	before_start();
 	registered(true);
 	registered(false);
+	shared_with(false);
+	shared_with(true);
 	plugged_in();
 	moved(0, true, "mremap");
 	moved(1, true, "munmap of a page");

@@ -46,6 +46,18 @@ void drover_holes_seen(struct drover_holes *h, unsigned int block, const uint64_
 int drover_holes_harvest(struct drover_holes *h, uint64_t *const *maps, struct drover_error *e);
 const uint64_t *drover_holes_data(const struct drover_holes *h, unsigned int block);
 
+/*
+ * Writers that trackers of page tables do not see, unseen.c. look: 0, 1 (allowed by the user) or
+ * -EOPNOTSUPP with what to do; @text is for the report. @start: also other processes, which
+ * takes milliseconds.
+ */
+#define DROVER_UNSEEN_MAX 512u
+int drover_unseen_look(const struct drover_track_source *src, const char *name, bool start,
+		       char *text, struct drover_error *e);
+/* Does the VMM still map its RAM where the trackers look? After their harvest. */
+int drover_unseen_mapped(const struct drover_track_source *src, const char *name,
+			 struct drover_error *e);
+
 /* What the VMM reports of its devices, reported.c. */
 struct drover_reported;
 struct drover_wrote;

@@ -14,16 +14,14 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "dev/devices.h"
 #include "ram/bus.h"
-#include "ram/mapping.h"
 #include "track/internal.h"
 
 /* One that sees everything the VMM does and, beside it, one that sees vCPUs. */
 #define CHOSEN_MAX 2u
 #define TABLE_LEN 4u
 #define WHY_MAX 200u
-/* So often the VMM's devices are looked at anew. */
+/* So often writers that nobody sees are looked for anew. */
 #define LOOK_NS 1000000000ull
 
 static const struct drover_tracker_ops *const table[TABLE_LEN + 1] = {
@@ -48,8 +46,8 @@ struct drover_tracker {
 	unsigned int n, armed;
 	struct drover_reported *reported;
 	struct drover_holes *holes;
-	uint64_t looked_ns;             /* at the VMM's devices */
-	bool devices;                   /* one of the chosen sees what they write */
+	uint64_t looked_ns;             /* for writers that nobody sees */
+	bool sees_all;                  /* devices and other processes, too */
 	char name[64];
 	char report[DROVER_TRACK_REPORT_MAX];
 };
@@ -140,7 +138,7 @@ static void take(struct drover_tracker *t, const struct choice *c)
 			if (!c->taken[i] || table[i]->vcpu_only != (pass == 0))
 				continue;
 			t->chosen[t->n++] = table[i];
-			t->devices |= table[i]->devices;
+			t->sees_all |= table[i]->sees_all;
 			holes |= table[i]->holes != NULL;
 			at += (size_t)snprintf(t->name + at, sizeof(t->name) - at, "%s%s",
 					       at ? "+" : "", table[i]->name);
@@ -151,86 +149,39 @@ static void take(struct drover_tracker *t, const struct choice *c)
 		snprintf(t->name + at, sizeof(t->name) - at, "+wrote");
 }
 
-/*
- * Nobody sees what a device writes after its request has marked the page: not without
- * the module or the VMM's own reports. Writes that are lost so are found by nobody.
- */
-static int look_at_devices(struct drover_tracker *t, struct drover_devices *ret,
-			   struct drover_error *e)
-{
-	int r;
-
-	memset(ret, 0, sizeof(*ret));
-	if (t->devices || t->src.wrote || !t->src.pid)
-		return 0;
-	t->looked_ns = drover_now_ns();
-	r = drover_devices_look(t->src.pid, ret);
-	if (r < 0)
-		snprintf(ret->text, sizeof(ret->text), "can't be looked at (process %d: %s)",
-			 t->src.pid, drover_strerror(r));
-	else if (!ret->n)
-		return 0;
-	if (t->src.blind_devices)
-		return 1;
-	return drover_err(e, -EOPNOTSUPP, "tracker %s: it does not see what devices write to guest "
-			  "RAM, and the VMM's %s: load the drover kernel module (tracker=kmod), or "
-			  "let the VMM report these writes (drover_agent_wrote), or take the risk "
-			  "of losing them with unsafe-device-writes=allow", t->name, ret->text);
-}
-
-/* For the report, and for ever in the name. */
-static int judge_devices(struct drover_tracker *t, struct drover_error *e)
+/* Writers that none of the chosen sees: for the report, and for ever in the name. */
+static int judge_unseen(struct drover_tracker *t, struct drover_error *e)
 {
 	size_t name = strlen(t->name), at = strlen(t->report);
-	struct drover_devices d;
-	int r = look_at_devices(t, &d, e);
+	char text[DROVER_UNSEEN_MAX];
+	int r;
 
+	if (t->sees_all) {
+		snprintf(text, sizeof(text), "device writes: seen by the module");
+		r = 0;
+	} else {
+		t->looked_ns = drover_now_ns();
+		r = drover_unseen_look(&t->src, t->name, true, text, e);
+	}
 	if (r < 0)
 		return r;
 	if (r > 0)
 		snprintf(t->name + name, sizeof(t->name) - name, "+unsafe-device-writes");
 	if (at < sizeof(t->report))
-		snprintf(t->report + at, sizeof(t->report) - at, "%sdevice writes: %s%s",
-			 at ? "\n" : "", r > 0 ? "LOST when late, as unsafe-device-writes=allow "
-			 "says, of the VMM's " : t->devices ? "seen by the module" : t->src.wrote ?
-			 "reported by the VMM" : t->src.pid ? "the VMM has no direct I/O, registered "
-			 "buffers or assigned devices" : "the guest has no process of its own",
-			 r > 0 ? d.text : "");
+		snprintf(t->report + at, sizeof(t->report) - at, "%s%s", at ? "\n" : "", text);
 	return 0;
 }
 
-/*
- * Trackers of page tables watch addresses. What the VMM has unmapped, or mapped elsewhere, is
- * an empty range to them, where nothing is ever written. Asked after a harvest: so it was
- * of the mapping that is still there.
- */
-static int still_mapped(const struct drover_tracker *t, struct drover_error *e)
-{
-	struct drover_error why = DROVER_ERROR_INIT;
-	uint64_t base[DROVER_RAM_BLOCKS_MAX];
-	unsigned int i;
-	int r;
-
-	if (t->devices || !t->src.pid)
-		return 0;
-	for (i = 0; i < t->src.ram->n; i++)
-		base[i] = t->src.block[i].base;
-	r = drover_mapping_check(t->src.pid, t->src.ram->block, base, t->src.ram->n, &why);
-	/* Another errno: nobody may look, which was judged when the guest was attached. */
-	return r == -EOPNOTSUPP ? drover_err(e, r, "tracker %s: writes may have been lost: %s",
-					     t->name, why.msg) : 0;
-}
-
 /* A disk may be plugged in during a migration. Costs a millisecond, so not in the downtime. */
-static int devices_again(struct drover_tracker *t, bool final, struct drover_error *e)
+static int look_again(struct drover_tracker *t, bool final, struct drover_error *e)
 {
-	struct drover_devices d;
+	char text[DROVER_UNSEEN_MAX];
 	int r;
 
-	if (final || t->src.blind_devices || !t->looked_ns ||
-	    drover_now_ns() - t->looked_ns < LOOK_NS)
+	if (final || t->sees_all || drover_now_ns() - t->looked_ns < LOOK_NS)
 		return 0;
-	r = look_at_devices(t, &d, e);
+	t->looked_ns = drover_now_ns();
+	r = drover_unseen_look(&t->src, t->name, false, text, e);
 	return r < 0 ? r : 0;
 }
 
@@ -272,7 +223,7 @@ int drover_tracker_select(const struct drover_track_source *src, const char *wan
 		return r;
 	take(t, &c);
 	report(t, &c, log);
-	r = judge_devices(t, e);
+	r = judge_unseen(t, e);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(t);
@@ -367,7 +318,7 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 	/* What was sent of such a page is not what the guest has. */
 	r = drover_ram_bus_error(t->src.ram, e);
 	if (r >= 0)
-		r = devices_again(t, final, e);
+		r = look_again(t, final, e);
 	if (r < 0)
 		return r;
 	for (i = 0; i < t->armed; i++) {
@@ -375,7 +326,7 @@ int drover_tracker_harvest(struct drover_tracker *t, uint64_t *const *maps, bool
 		if (r < 0)
 			return r;
 	}
-	r = still_mapped(t, e);
+	r = t->sees_all ? 0 : drover_unseen_mapped(&t->src, t->name, e);
 	if (r < 0)
 		return r;
 	if (t->reported) {

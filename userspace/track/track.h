@@ -57,7 +57,7 @@ struct drover_track_source {
  * @name: as in the `tracker` option
  * @guarantee: one line: which writers it sees
  * @vcpu_only: sees KVM vCPUs and nothing else; needs another tracker for the VMM's threads
- * @devices: sees, or detects as pinned, what devices write to guest RAM
+ * @sees_all: other processes' writes, too, and what devices write, or detects it as pinned
  * @no_vcpus: does not see KVM vCPUs; the one that does is taken along where the guest offers it
  * @probe: 1 usable; 0 not usable and @why says what is missing
  * @start: arm; every write finished after start returned is seen
@@ -75,7 +75,7 @@ struct drover_tracker_ops {
 	const char *guarantee;
 	bool vcpu_only;
 	bool no_vcpus;
-	bool devices;
+	bool sees_all;
 	int (*probe)(const struct drover_track_source *src, char *why, size_t why_len);
 	int (*start)(const struct drover_track_source *src, void **ret_state,
 		     struct drover_error *e);
@@ -103,7 +103,8 @@ struct drover_tracker;
  * when that is offered (it may be skipped if pagemap-scan sees vCPUs by itself);
  * soft-dirty. A tracker that was named and cannot be used is an error that says why.
  * So is a VMM with direct I/O, registered buffers, or assigned devices, which no chosen
- * tracker sees and which it does not report, unless @blind_devices.
+ * tracker sees and which it does not report, and RAM that another process maps and no
+ * chosen tracker sees it write, unless @blind_devices.
  */
 int drover_tracker_select(const struct drover_track_source *src, const char *want,
 			  const struct drover_log *log, struct drover_tracker **ret,
