@@ -185,7 +185,8 @@ def harm(world, kind, rng, total, direction, config=None):
         uri = listen(b)
         fault = Fault(kind, at, direction=direction, bit=rng.randrange(8))
         with Proxy(port_of(uri), fault) as p:
-            start(a, p.uri, config)
+            # What is awaited and never comes is found out by this, and not at our own deadline.
+            start(a, p.uri, {"stall-timeout": 5000, **(config or {})})
             runs, ai, bi = one_side(a, b)
         why = f"runs {runs}\nsource {brief(ai)}\ndestination {brief(bi)}"
         if runs == (False, True):

@@ -78,7 +78,7 @@ def options():
     check("options: unknown", ctl("options", "nope"), 2, err="nope")
     r = ctl("options", "--json")
     names = [o["name"] for o in json.loads(r[1])]
-    tap.ok(len(names) == len(set(names)) == 64, f"options --json: {len(names)} options")
+    tap.ok(len(names) == len(set(names)) == 65, f"options --json: {len(names)} options")
     top = [o for o in json.loads(r[1]) if o["name"] == "max-bandwidth"][0]
     tap.ok(match({"max": 18446744073709551615, "default": 134217728, "unit": "bytes/s"}, top),
            "exact integers", top)
@@ -229,7 +229,7 @@ def completion():
     tap.ok({"--goal", "--explain", "--wait"} <= set(offers("droverctl", "migrate")), "options")
     got = offers("droverctl", "migrate", "--goal")
     tap.ok(got == ["fast", "gentle", "bounded-downtime=", "finish-by="], "goals", got)
-    tap.ok(len(offers("droverctl", "set")) == 64, "names of settings")
+    tap.ok(len(offers("droverctl", "set")) == 65, "names of settings")
     tap.ok("migrate" in offers("droverctl", "-s", "/run/x"), "a verb behind -s PATH")
 
 

@@ -410,6 +410,31 @@ static int unnamed(const char *dir)
 	return open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
+/* Both ends ask once more before a destination's RAM is emptied. */
+static void test_sealed_late(const char *dir)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct drover_agent_msg m;
+	struct drover_guest *g;
+	struct fake f;
+	int fd;
+
+	fake_start(&f, dir, DROVER_AGENT_OPT_INCOMING);
+	g = attach(&f, &e);
+	fcntl(f.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+	tap_ok(g && g->ops->prepare_incoming(g, &e) == -EOPNOTSUPP &&
+	       strstr(e.msg, "F_SEAL_FUTURE_WRITE") && !f.prepared && f.host[5000] == 0x77,
+	       "sealed after attach, PREPARE by droverd: %s", e.msg);
+	drover_guest_free(g);
+	fd = raw_hello(&f, &m);
+	raw_send(fd, header(DROVER_AGENT_PREPARE, 0), 0, 0);
+	tap_ok(raw_recv(fd, &m) == DROVER_AGENT_ERROR && m.body.error.code == -EOPNOTSUPP &&
+	       strstr(m.body.error.text, "F_SEAL_FUTURE_WRITE") && !f.prepared &&
+	       f.host[5000] == 0x77, "PREPARE by anybody: %s", m.body.error.text);
+	close(fd);
+	fake_end(&f);
+}
+
 static void test_excluded(const char *dir)
 {
 	const uint32_t dest = DROVER_AGENT_OPT_INCOMING;
@@ -431,6 +456,7 @@ static void test_excluded(const char *dir)
 	g = attach(&f, &e);
 	tap_ok(!g && strstr(e.msg, "F_SEAL_FUTURE_WRITE"), "sealed later, attach: %s", e.msg);
 	fake_end(&f);
+	test_sealed_late(dir);
 }
 
 static void test_longer_opts(const char *dir)

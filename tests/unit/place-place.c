@@ -6,9 +6,11 @@
 #include "place/place.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
@@ -136,6 +138,33 @@ static void test_pages(struct world *w)
 	       "nothing is placed once sealed");
 }
 
+/* Memory that another process has is not written, whatever the peer says of it. */
+static void test_taken(struct world *w, uint32_t flags, bool vmm)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	bool refused = flags && !vmm;
+	pid_t pid = fork();
+	struct iovec iov;
+	int r, status;
+
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	w->ram.block[0].flags = flags;
+	w->ram.vmm = vmm ? pid : 0;
+	if (drover_place_new(&w->ram, false, &w->p, &e) || drover_place_open(w->p, NULL, &e))
+		abort();
+	r = drover_place_iov(w->p, 0, 1, 1, &iov, &e);
+	tap_ok(r == (refused ? -EPERM : 0), "%s block that %s maps: %s", flags ? "a shared" : "a",
+	       vmm ? "the VMM" : "another process", r ? e.msg : "may be written");
+	r = drover_place_zero(w->p, 0, 1, 1, &e);
+	tap_ok(r == (refused ? -EPERM : 0) && page_is(w, 1, refused ? 0x5a : 0),
+	       "and zero runs: %d", r);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
 /* The file ends before the block does: populating finds it, before anything is received. */
 static void test_no_memory(struct world *w)
 {
@@ -166,6 +195,15 @@ int main(void)
 	teardown(&w);
 	setup(&w);
 	test_no_memory(&w);
+	teardown(&w);
+	setup(&w);
+	test_taken(&w, DROVER_RAM_SHARED_DEST, false);
+	teardown(&w);
+	setup(&w);
+	test_taken(&w, DROVER_RAM_SHARED_DEST, true);
+	teardown(&w);
+	setup(&w);
+	test_taken(&w, 0, false);
 	teardown(&w);
 	return tap_done();
 }

@@ -254,6 +254,7 @@ static void another_process(void)
 	struct drover_error e = DROVER_ERROR_INIT;
 	uint64_t base = (uintptr_t)k.map;
 	int go[2], status, r;
+	siginfo_t si;
 	pid_t pid;
 
 	if (pipe2(go, O_CLOEXEC) < 0)
@@ -271,6 +272,10 @@ static void another_process(void)
 	tap_ok(r == -EOPNOTSUPP && strstr(e.msg, "MAP_PRIVATE"), "another process's: %s", e.msg);
 	mapping(&k, base, "at that address, this process's own", NULL);
 	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT);
+	drover_err_clear(&e);
+	r = drover_mapping_check(pid, &k.b, &base, 1, &e);
+	tap_ok(r == -ESRCH, "one that has ended and nobody has waited for: %s", e.msg);
 	waitpid(pid, &status, 0);
 	drover_err_clear(&e);
 	r = drover_mapping_check(pid, &k.b, &base, 1, &e);

@@ -234,6 +234,7 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 		return drover_err(e, -EPROTO, "agent %s: HELLO_ACK: %u RAM blocks",
 				  a->link.path, ack->blocks);
 	a->features = ack->features;
+	a->ram.vmm = a->link.pid;
 	a->traits.has_uuid = ack->features & DROVER_AGENT_F_UUID;
 	memcpy(a->traits.uuid, ack->uuid, sizeof(a->traits.uuid));
 	a->traits.can_throttle = ack->features & DROVER_AGENT_F_THROTTLE;

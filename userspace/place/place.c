@@ -26,6 +26,7 @@
 #include "place/ahead.h"
 #include "ram/bus.h"
 #include "ram/datamap.h"
+#include "ram/mappers.h"
 #include "ram/ramfile.h"
 
 #define POPULATE_THREADS 2u
@@ -40,6 +41,7 @@ struct place_block {
 	uint64_t *expected;    /* once open: those that have no page-table entry yet */
 	uint64_t *digest;
 	bool lent;              /* @digest is not ours */
+	int taken;              /* process that has this memory, too, and it is not ours to write */
 };
 
 struct drover_place {
@@ -73,6 +75,28 @@ static void place_freep(struct drover_place **p)
 	drover_place_free(*p);
 }
 
+/*
+ * x-ignore-shared: a block may be the source's, whose guest runs on it. What the peer says of
+ * that is not enough, as it may be anybody; who maps it on this host is known here.
+ */
+static int look_for_owners(struct drover_place *p, struct drover_error *e)
+{
+	struct drover_mappers m;
+	bool any = false;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < p->n; i++)
+		any |= p->block[i].ram->flags & DROVER_RAM_SHARED_DEST;
+	if (!any)
+		return 0;
+	r = drover_mappers_find(p->ram, p->ram->vmm, &m, e);
+	for (i = 0; i < p->n && r >= 0; i++)
+		if (p->block[i].ram->flags & DROVER_RAM_SHARED_DEST)
+			p->block[i].taken = m.mapped[i];
+	return r;
+}
+
 int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_place **ret,
 		     struct drover_error *e)
 {
@@ -101,6 +125,9 @@ int drover_place_new(const struct drover_ram *ram, bool digests, struct drover_p
 		if (r < 0)
 			return r;
 	}
+	r = look_for_owners(p, e);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(p);
 	return 0;
 }
@@ -245,6 +272,10 @@ static int check_open(const struct drover_place *p, unsigned int block, uint64_t
 		r = drover_ram_bus_error(p->ram, e);
 	if (r < 0)
 		return r;
+	if (p->block[block].taken)
+		return drover_err(e, -EPERM, "placement: block %s: process %d has this memory, too "
+				  "(x-ignore-shared): it is not written", p->block[block].ram->name,
+				  p->block[block].taken);
 	if (atomic_load_explicit(&p->sealed, memory_order_acquire))
 		return drover_err(e, -EPERM, "placement: block %s: pages after COMMIT",
 				  p->block[block].ram->name);

@@ -32,6 +32,7 @@ int drover_maps_walk(int pid, drover_maps_fn *fn, void *arg)
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
 	struct drover_vma vma;
+	bool any = false;
 	size_t size = 0;
 	char path[40];
 	int r;
@@ -42,11 +43,14 @@ int drover_maps_walk(int pid, drover_maps_fn *fn, void *arg)
 		return -errno;
 	errno = 0;
 	while (getline(&line, &size, f) > 0) {
+		any = true;
 		r = parse(line, &vma) ? fn(arg, &vma) : 0;
 		if (r)
 			return r;
 		errno = 0;
 	}
-	/* A process of another user can be opened by name and still not be read. */
+	/* One that has ended, and was not waited for yet, has a name and no memory. */
+	if (!any && !errno)
+		return -ESRCH;
 	return errno == ENOMEM || errno == EACCES || errno == EPERM || errno == ESRCH ? -errno : 0;
 }

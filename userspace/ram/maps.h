@@ -28,8 +28,8 @@ typedef int drover_maps_fn(void *arg, const struct drover_vma *vma);
 /**
  * drover_maps_walk() - the mappings of process @pid
  *
- * Return: 0, what @fn returned, or a negative errno: -ENOENT there is no such process,
- * -EACCES nobody of this user may look.
+ * Return: 0, what @fn returned, or a negative errno: -ENOENT or -ESRCH there is no such
+ * process or it has ended, -EACCES nobody of this user may look.
  */
 int drover_maps_walk(int pid, drover_maps_fn *fn, void *arg);
 

@@ -35,11 +35,13 @@ struct drover_ram_block {
 
 /**
  * struct drover_ram - all of a guest's blocks, in the order the guest gave
+ * @vmm: the process whose RAM it is; 0: this one
  * @bus: the first page that could not be touched (ram/bus.h); atomic, also in a const one
  */
 struct drover_ram {
 	struct drover_ram_block block[DROVER_RAM_BLOCKS_MAX];
 	unsigned int n;
+	int vmm;
 	uint64_t bus;
 };
 

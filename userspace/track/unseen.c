@@ -31,6 +31,11 @@ static int look_at_devices(const struct drover_track_source *src, char *text, si
 		return 0;
 	}
 	r = drover_devices_look(src->pid, &d);
+	/* The trackers' own harvest says so better. */
+	if (r == -ENOENT || r == -ESRCH) {
+		snprintf(text, size, "the VMM has gone");
+		return 0;
+	}
 	if (r < 0)
 		snprintf(text, size, "descriptors, which can't be looked at (process %d: %s)",
 			 src->pid, drover_strerror(r));
