@@ -5,6 +5,7 @@
  * makes of a batch is what the wire says.
  */
 #include "base/page-digest.h"
+#include "ram/bus.h"
 #include "source-kit.h"
 
 /* A source of these units, and a sink that keeps what it is given. */
@@ -99,10 +100,26 @@ static void test_runs(void)
 	       !k->s.mem.block[0].digest[3], "digests: of content, and 0 of a zero page");
 	tap_ok(x.digest_seen == k->s.mem.block[0].digest[0] && x.digest_seen,
 	       "they are stored before the sink has the page");
-	encoder_init(&k->s.encoder, false);
+	encoder_init(&k->s.encoder, k->m.ram, false);
 	x = ends_of(k, &u, 1);
 	encode(&k->s.encoder, &x.from, &x.to, &e);
 	tap_ok(x.raw == 8 && x.last.nruns == 1, "zero pages are not looked for unless asked");
+	kit_free(k);
+}
+
+/* What stands for a page that can't be read must not be sent in its place. */
+static void test_broken(void)
+{
+	const uint64_t size[] = { 64 };
+	struct kit *k = kit_new(size, 1);
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct page_unit u = unit(k, 1);
+	struct ends x = ends_of(k, &u, 1);
+
+	kit_fill(k, 0, 0, 1);
+	drover_ram_bus_note(k->m.ram, 0, 7);
+	tap_ok(encode(&k->s.encoder, &x.from, &x.to, &e) == -EFAULT && !x.batches &&
+	       strstr(e.msg, "page 7"), "a page that can't be touched ends it: %s", e.msg);
 	kit_free(k);
 }
 
@@ -211,6 +228,7 @@ static void test_frame(void)
 int main(void)
 {
 	test_runs();
+	test_broken();
 	test_holes();
 	test_many_runs();
 	test_errors();

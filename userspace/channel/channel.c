@@ -81,6 +81,7 @@ static unsigned int pending(const struct drover_channel *ch)
 static void settle_zerocopy(struct drover_channel *ch)
 {
 	struct drover_ring_io io = { .stall_ms = LINGER_MS };
+	DROVER_LOCK(&ch->tx_lock);
 
 	if (!ch->tx)
 		return;

@@ -71,7 +71,7 @@ static void fill(uint8_t *to, const struct vm *vm, uint32_t piece, uint32_t vers
 	unsigned int i;
 
 	for (i = 0; i < DISK_PAGES; i++)
-		guest_page(to + i * 4096, FIRST_INDEX + piece * DISK_PAGES + i, version,
+		guest_page(to + i * 4096ull, FIRST_INDEX + piece * DISK_PAGES + i, version,
 			   vm->dev.seed);
 }
 

@@ -11,7 +11,7 @@
 /* The guest's disk: a file, and buffers in a RAM block that only its threads and the disk touch. */
 struct vm;
 
-#define DISK_PAGES 16u                  /* of a buffer, and of a piece of the disk */
+#define DISK_PAGES 16ull                /* of a buffer, and of a piece of the disk */
 #define DISK_BUFFERS 64u
 #define DISK_PIECES_MAX 1024u
 #define DISK_THREADS_MAX 16u
