@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Page bitmaps; see bitmap.h for the layout and who may write when. */
+/* Page bitmaps; bitmap.h describes the layout and which functions need a single writer. */
 #include "base/bitmap.h"
 
-/* Bits [lo, hi) of one word, 0 <= lo < hi <= 64. */
+/* A mask of bits [lo, hi) of one word, 0 <= lo < hi <= 64. */
 static uint64_t word_mask(unsigned int lo, unsigned int hi)
 {
 	uint64_t m = ~0ull << lo;

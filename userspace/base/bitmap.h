@@ -9,9 +9,10 @@
 #include <string.h>
 
 /*
- * One bit a page, 64-bit little-endian words, bit n at word n/64: the layout
- * KVM_GET_DIRTY_LOG uses and the guest link passes in memfds. Bits past the
- * last page are always zero. Functions without _atomic need one writer.
+ * A bitmap has one bit for each page, in 64-bit little-endian words; bit n is in word n/64.
+ * KVM_GET_DIRTY_LOG and the memfds of the guest link use the same layout. Bits past the last
+ * page are always zero. A caller of a function without _atomic in its name must be the map's
+ * only writer at that time.
  */
 static inline size_t drover_bitmap_words(uint64_t nbits)
 {
@@ -43,7 +44,7 @@ static inline void drover_bit_clear(uint64_t *map, uint64_t bit)
 	map[bit / 64] &= ~(1ull << (bit % 64));
 }
 
-/* Returns whether the bit was set before; full barrier (claims rely on it). */
+/* Returns whether the bit was set before. It is a full barrier: claims of pages rely on that. */
 static inline bool drover_bit_test_and_set_atomic(uint64_t *map, uint64_t bit)
 {
 	uint64_t mask = 1ull << (bit % 64);
@@ -58,7 +59,10 @@ static inline bool drover_bit_test_and_clear_atomic(uint64_t *map, uint64_t bit)
 	return __atomic_fetch_and(&map[bit / 64], ~mask, __ATOMIC_SEQ_CST) & mask;
 }
 
-/* What was set before a bit that is seen set is seen too. */
+/*
+ * An acquire load: a reader that sees the bit set also sees every store that the bit's writer
+ * made before it set the bit.
+ */
 static inline bool drover_bit_test_acquire(const uint64_t *map, uint64_t bit)
 {
 	return __atomic_load_n(&map[bit / 64], __ATOMIC_ACQUIRE) >> (bit % 64) & 1;
@@ -66,7 +70,7 @@ static inline bool drover_bit_test_acquire(const uint64_t *map, uint64_t bit)
 
 void drover_bitmap_set_range(uint64_t *map, uint64_t start, uint64_t n);
 void drover_bitmap_clear_range(uint64_t *map, uint64_t start, uint64_t n);
-/* Like set_range, safe against other setters of neighbouring bits. */
+/* Like set_range, but other threads may set neighbouring bits of the same words meanwhile. */
 void drover_bitmap_set_range_atomic(uint64_t *map, uint64_t start, uint64_t n);
 uint64_t drover_bitmap_count(const uint64_t *map, uint64_t nbits);
 uint64_t drover_bitmap_count_range(const uint64_t *map, uint64_t start, uint64_t n);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* The bell of a migration, and the one place where a thread sleeps in poll(2). */
+/* The bell of a migration, and the wait in poll(2) that it can end. */
 #include "base/cancel.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ void drover_cancel_ring(struct drover_cancel *c)
 	ssize_t n;
 
 	atomic_store_explicit(&c->rung, true, memory_order_release);
-	/* Only a full counter can fail, and then it is readable already. */
+	/* The write can only fail if the counter is full, and then the eventfd is readable. */
 	n = write(c->fd, &one, sizeof(one));
 	(void)n;
 }

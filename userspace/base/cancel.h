@@ -8,12 +8,12 @@
 struct drover_error;
 
 /**
- * struct drover_cancel - one bell that wakes every blocking step of a migration
- * @fd: eventfd, readable once rung; anything that sleeps polls it beside its own fd
+ * struct drover_cancel - a bell: ringing it wakes every blocking step of a migration
+ * @fd: eventfd, readable once the bell was rung; a thread that sleeps polls it beside its own fd
  * @rung: set before the eventfd is written; never cleared
  *
- * Ringing is final: a new migration makes a new bell. All functions may be
- * called from any thread.
+ * A bell that was rung stays rung: each migration makes a bell of its own. All functions may
+ * be called from any thread.
  */
 struct drover_cancel {
 	int fd;
@@ -30,11 +30,11 @@ static inline bool drover_cancelled(const struct drover_cancel *c)
 }
 
 /**
- * drover_wait_fd() - poll one fd until ready, cancelled or too late
+ * drover_wait_fd() - poll one fd until it is ready, the bell rings or the deadline passes
  * @fd: descriptor; -1 to wait for the bell or the deadline only
  * @events: poll(2) events
  * @c: bell, or NULL
- * @deadline: absolute, clock.h; 0 for none
+ * @deadline: absolute time as in clock.h; 0 for none
  *
  * Return: the poll(2) revents (> 0), -ECANCELED, -ETIMEDOUT, or another negative errno.
  */

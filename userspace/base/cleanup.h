@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 /*
- * Scope-bound release. One idiom in userspace: declare with _cleanup_(), hand
- * over with TAKE_PTR()/TAKE_FD() on success, return anywhere.
+ * Scope-bound release, the only idiom for cleaning up in userspace: a function declares a
+ * variable with _cleanup_(), hands its value over with TAKE_PTR() or TAKE_FD() on success, and
+ * may return anywhere.
  */
 #define _cleanup_(f) __attribute__((cleanup(f)))
 

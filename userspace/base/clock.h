@@ -8,7 +8,7 @@
 #define DROVER_NS_PER_MS 1000000ull
 #define DROVER_NS_PER_S 1000000000ull
 
-/* Absolute CLOCK_MONOTONIC time in ns; 0 stands for "no deadline". */
+/* CLOCK_MONOTONIC in ns. Deadlines are absolute times of this clock; a deadline of 0 is none. */
 static inline uint64_t drover_now_ns(void)
 {
 	struct timespec ts;
@@ -17,7 +17,7 @@ static inline uint64_t drover_now_ns(void)
 	return (uint64_t)ts.tv_sec * DROVER_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* Microseconds since the epoch, as QMP's timestamps have them. */
+/* Microseconds since the epoch, for the timestamps of QMP events. */
 static inline uint64_t drover_realtime_us(void)
 {
 	struct timespec ts;
@@ -26,13 +26,13 @@ static inline uint64_t drover_realtime_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* Deadline @ms from now; 0 ms means none. */
+/* The deadline that is @ms from now; 0 ms gives 0, no deadline. */
 static inline uint64_t drover_deadline_ms(uint64_t ms)
 {
 	return ms ? drover_now_ns() + ms * DROVER_NS_PER_MS : 0;
 }
 
-/* Time left as poll(2) wants it: -1 without a deadline, 0 when it has passed. */
+/* The time left, as a timeout for poll(2): -1 without a deadline, 0 when it has passed. */
 static inline int drover_deadline_left_ms(uint64_t deadline)
 {
 	uint64_t now = drover_now_ns(), left;

@@ -4,10 +4,13 @@
 
 #include <stdbool.h>
 
-/* Instruction sets that code is written for; the build itself assumes x86-64 only. */
+/* Instruction sets that some functions have variants for; the build itself assumes only x86-64. */
 enum drover_cpu { DROVER_CPU_SSE2, DROVER_CPU_AVX2, DROVER_CPU_AVX512 };
 
-/* May code for @c run here? The operating system's part (wide registers saved) included. */
+/*
+ * May code for @c run here? Both the CPU must have it and the operating system must save its
+ * wide registers.
+ */
 static inline bool drover_cpu_has(enum drover_cpu c)
 {
 	switch (c) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* CPU lists as the kernel prints them. Used by the option's check and by channel threads. */
+/* CPU lists as the kernel prints them. The check of cpu-affinity and the channel threads use it. */
 #include "base/cpulist.h"
 
 #include <ctype.h>

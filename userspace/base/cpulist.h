@@ -15,8 +15,8 @@ struct drover_cpus {
  * drover_cpulist_parse() - the kernel's list format: "0-3,8", "" for no CPU
  * @ret: written on success only
  *
- * Return: number of CPUs in the set, or -EINVAL (syntax, a range backwards, a number of
- * DROVER_CPUS_MAX or more).
+ * Return: the number of CPUs in the set, or -EINVAL for wrong syntax, a range that runs
+ * backwards, or a CPU number of DROVER_CPUS_MAX or more.
  */
 int drover_cpulist_parse(const char *text, struct drover_cpus *ret);
 

@@ -3,9 +3,10 @@
 #define DROVER_BASE_CRASH_H
 
 /*
- * Places between two steps that must not be seen apart. Nothing, but in the droverd that
- * tests make with DROVER_CRASH_POINTS: there DROVER_CRASH=NAME:N in the environment kills the
- * process when it passes this one for the N-th time.
+ * Crash points for tests. A crash point stands between two steps that must hold together: a
+ * daemon that dies there must do no harm. It compiles to nothing, except in the droverd that
+ * tests build with DROVER_CRASH_POINTS: there the environment variable DROVER_CRASH=NAME:N kills
+ * the process when it passes the crash point NAME for the N-th time.
  */
 #ifdef DROVER_CRASH_POINTS
 void drover_crash_point(const char *name);

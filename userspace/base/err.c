@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Error texts. The origin records what it knows, and who is broken by it adds a link; the text
- * travels up beside the negative errno of the origin.
+ * Error texts. The function in which a failure began records it first; a caller that fails
+ * because of it appends a text of its own. The caller at the top gets the whole text and the
+ * negative errno of the first failure.
  */
 #define _GNU_SOURCE
 #include "base/err.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Cut ": Connection reset by peer" off when the origin has said so already. */
+/* Cut the end ": Connection reset by peer" off @text when @so_far says so already. */
 static void cut_cause(char *text, const char *so_far, int r)
 {
 	const char *cause = drover_strerror(r);

@@ -5,21 +5,21 @@
 #include <stdarg.h>
 
 #define DROVER_ERR_MAX 1024
-/* How many failures one text tells of. */
+/* The most failures that one text describes. */
 #define DROVER_ERR_LINKS_MAX 3u
 
 /**
  * struct drover_error - what went wrong, for a person to read
  * @code: negative errno of the first failure, 0 when nothing was recorded
- * @links: failures that @msg tells of, at most DROVER_ERR_LINKS_MAX
- * @msg: names object, step and cause; NUL-terminated, cut when too long. The origin comes
- *	first, what followed from it behind it: "agent: DIRTY: Invalid argument; tracker
+ * @links: number of failures that @msg describes, at most DROVER_ERR_LINKS_MAX
+ * @msg: names object, step and cause; NUL-terminated, cut when too long. The first failure comes
+ *	first, then the failures that it caused: "agent: DIRTY: Invalid argument; tracker
  *	kvm-log: harvest"
  *
- * Return values tell a program what to do, this tells a person why. A negative
- * return is fatal and forwarded unchanged; a positive return is a condition the
- * caller must handle (named DROVER_<LAYER>_E_*). Lives wherever the caller puts
- * it; starts as all zeros (DROVER_ERROR_INIT).
+ * A return value tells the program what to do; this struct tells a person why. A negative
+ * return value is fatal and the caller forwards it unchanged; a positive one (named
+ * DROVER_<LAYER>_E_*) is a condition that the caller must handle. The caller provides the
+ * struct, all zeros at first (DROVER_ERROR_INIT).
  */
 struct drover_error {
 	int code;
@@ -35,10 +35,11 @@ struct drover_error {
  * @r: negative errno
  * @fmt: printf format; say object, step and cause ("channel data/1: send: %s")
  *
- * The first failure gives the code and begins the text. A later call on the same @e adds what
- * it knows behind that, so that neither the cause nor what it broke is hidden: the text of @r
- * at its end is left out when the text so far has it, and nothing is added that stands there
- * already. Past DROVER_ERR_LINKS_MAX failures a call changes nothing.
+ * The first failure gives the code and begins the text. A later call on the same @e appends its
+ * own text, so that a reader sees both the cause and what it broke. If the new text ends with
+ * the text of errno @r and the message has that already, this end is left out; a text that the
+ * message already contains is not added at all. After DROVER_ERR_LINKS_MAX failures a call
+ * changes nothing.
  *
  * Return: @r.
  */
@@ -48,7 +49,7 @@ int drover_verr(struct drover_error *e, int r, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
 
 /**
- * drover_err_prefix() - put the object a recorded failure belongs to before it
+ * drover_err_prefix() - put the name of the object that failed before a recorded failure
  * @e: a recorded failure, or NULL
  *
  * Return: e->code, or 0 for NULL.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Typed access to members of a parsed object. What is wrong is said in QEMU's words,
- * which clients and tests know. Pure; used by every layer that takes JSON.
+ * Typed access to members of a parsed object. Error messages have QEMU's words, which clients
+ * and tests know. No I/O; every layer that takes JSON uses it.
  */
 #include "base/json.h"
 
@@ -38,7 +38,7 @@ int drover_json_to_uint64(struct json_object *v, const char *name, uint64_t min,
 
 	if (!json_object_is_type(v, json_type_int))
 		return wrong_type(e, name, "integer");
-	/* json-c gives 0 for negative numbers asked for as unsigned. */
+	/* json_object_get_uint64() gives 0 for a negative number, so the sign is checked apart. */
 	n = json_object_get_uint64(v);
 	if (json_object_get_int64(v) < 0 || n < min || n > max)
 		return drover_err(e, -EINVAL,

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A strict JSON reader that builds json-c's tree. json-c's own tokener is not asked:
- * it keeps the last of duplicate keys, saturates integers and knows extensions, and a
- * checking pass beside it would have to agree with it about every byte. Recursion is
- * bounded by DROVER_JSON_DEPTH_MAX, memory by the text's length and
- * DROVER_JSON_VALUES_MAX. Everything that comes from outside as JSON passes here:
- * QMP, config files, the config in HELLO.
+ * A strict JSON reader that builds a json-c tree. It does not use json-c's own tokener, which
+ * keeps the last of duplicate keys, saturates integers and accepts extensions; a separate
+ * checking pass would have to agree with that tokener about every byte. DROVER_JSON_DEPTH_MAX
+ * bounds the recursion; the text's length and DROVER_JSON_VALUES_MAX bound the memory. All JSON
+ * that comes from outside is read here: QMP, config files, the config in HELLO.
  */
 #include "base/json.h"
 
@@ -18,15 +17,15 @@
 #include "base/err.h"
 #include "base/utf8.h"
 
-#define NUMBER_MAX 512u         /* characters; an exact integer has 20 */
+#define NUMBER_MAX 512u         /* characters; the longest exact integer has 20 */
 #define WORD_SHOWN 64           /* bytes of a key or keyword quoted in a message */
 
 struct parser {
 	const char *text;
 	size_t len, at;
 	unsigned int depth, values;
-	bool single;                    /* 'a' is a string, too */
-	char *scratch;                  /* decoded string; as long as the longest one so far */
+	bool single;                    /* strings may be in single quotes */
+	char *scratch;                  /* the decoded string; grows to the longest one so far */
 	size_t scratch_cap;
 	struct drover_error *e;
 };
@@ -59,7 +58,7 @@ static bool at_quote(const struct parser *p)
 	return peek(p) == '"' || (p->single && peek(p) == '\'');
 }
 
-/* @digits: where those of the escape begin */
+/* @digits: offset of the escape's first hexadecimal digit */
 static int bad_unicode(struct parser *p, size_t digits)
 {
 	size_t n = 0;
@@ -92,7 +91,7 @@ static int hex4(struct parser *p, uint32_t *ret)
 	return 0;
 }
 
-/* After "\u": one UTF-16 unit, or the pair of a high and a low surrogate. */
+/* What follows "\u": one UTF-16 unit, or a pair of a high and a low surrogate. */
 static int unicode_escape(struct parser *p, char *out, size_t *n)
 {
 	size_t start = p->at;
@@ -115,7 +114,7 @@ static int unicode_escape(struct parser *p, char *out, size_t *n)
 	} else if (cp >= 0xdc00 && cp <= 0xdfff) {
 		return bad_unicode(p, start);
 	} else if (!cp) {
-		/* Strings become C strings: an embedded NUL would hide what follows it. */
+		/* In the C string that it becomes, a NUL would hide what follows. */
 		return bad(p, "\\u0000 in a string");
 	}
 	*n += drover_utf8_put(cp, out + *n);
@@ -140,7 +139,7 @@ static int escape(struct parser *p, char *out, size_t *n)
 	return 0;
 }
 
-/* Room for a string that begins here: decoding never makes it longer. */
+/* Make room for the string that begins at p->at: decoding never makes a string longer. */
 static int reserve(struct parser *p, char quote)
 {
 	size_t i = p->at, need;
@@ -255,7 +254,7 @@ static struct json_object *make_integer(const char *num)
 			return v <= INT64_MAX ? json_object_new_int64((int64_t)v) :
 				json_object_new_uint64(v);
 	}
-	/* Only digits: strtod() needs no decimal point, so no locale. */
+	/* @num has only digits, so the locale's decimal point does not matter to strtod(). */
 	return json_object_new_double_s(strtod(num, NULL), num);
 }
 
@@ -272,7 +271,7 @@ static int parse_number(struct parser *p, struct json_object **ret)
 		return bad(p, "number too long");
 	memcpy(num, p->text + p->at, n);
 	num[n] = '\0';
-	/* json-c reads a fraction in the C locale whatever the process's locale is. */
+	/* json-c reads a fraction in the C locale, whatever the locale of the process is. */
 	o = integer ? make_integer(num) : json_tokener_parse(num);
 	if (!o)
 		return no_memory(p);
@@ -340,7 +339,7 @@ static int parse_array(struct parser *p, struct json_object **ret)
 	return 0;
 }
 
-/* Told as QEMU does, which reads a value before it looks whether it is a string. */
+/* The same error as QEMU's, which parses the value first and then sees that it is no string. */
 static int bad_key(struct parser *p)
 {
 	struct json_object *o = NULL;
@@ -353,7 +352,7 @@ static int bad_key(struct parser *p)
 				"key is not a string in object");
 }
 
-/* Key, colon and value. The key is judged before its value is read. */
+/* Key, colon and value. The key is checked before its value is parsed. */
 static int parse_member(struct parser *p, struct json_object *o)
 {
 	_cleanup_free_ char *key = NULL;

@@ -11,16 +11,16 @@
 struct drover_error;
 
 /*
- * JSON from outside, read strictly: RFC 8259 without extensions, valid UTF-8, no
- * U+0000, no duplicate key at any depth ("a" and "\u0061" are the same key), integers
- * exact over -2^63..2^64-1. The result is json-c's tree; an integer is json_type_int,
- * anything with a fraction, an exponent or out of that range is json_type_double and
- * keeps its text. As in json-c a null is a NULL pointer.
+ * A strict reader for JSON that comes from outside: RFC 8259 without extensions, valid UTF-8,
+ * no U+0000, no duplicate key at any depth ("a" and "\u0061" are the same key), and exact
+ * integers from -2^63 to 2^64-1. The result is a json-c tree. An integer is a json_type_int; a
+ * number with a fraction or an exponent, or outside that range, is a json_type_double that keeps
+ * its text. A null is a NULL pointer, as always in json-c.
  */
 #define DROVER_JSON_DEPTH_MAX 64u
-/* Values in one text. A 64 MiB text of "[[],[],..." would make gigabytes of tree. */
+/* The most values in one text: a 64 MiB text of "[[],[],..." would make a tree of gigabytes. */
 #define DROVER_JSON_VALUES_MAX 131072u
-/* Bytes of one QMP message. */
+/* The longest QMP message, in bytes. */
 #define DROVER_JSON_MESSAGE_MAX (64u << 20)
 
 static inline void drover_json_putp(struct json_object **o)
@@ -34,26 +34,26 @@ static inline void drover_json_putp(struct json_object **o)
 /**
  * drover_json_parse() - parse one whole text
  * @text: need not be NUL-terminated; white space around the value is fine
- * @max: the longest text accepted, bytes
+ * @max: the longest text accepted, in bytes
  * @ret: new reference; NULL for the value null
  *
- * Return: 0, -EBADMSG with a message that says what and where (byte offset, and the
- * key of a duplicate), -EMSGSIZE (longer than @max), -ENOMEM.
+ * Return: 0, -EBADMSG with a message that says what is wrong and where (the byte offset, and
+ * for a duplicate its key), -EMSGSIZE (the text is longer than @max), -ENOMEM.
  */
 int drover_json_parse(const char *text, size_t len, size_t max, struct json_object **ret,
 		      struct drover_error *e);
 
 /*
- * The same for what people and scripts send to a control socket: a string may be in
- * single quotes, too, and \' is an escape, as in QEMU's.
+ * The same for what people and scripts send to a control socket: as in QEMU a string may also
+ * be in single quotes, and \' is an escape.
  */
 int drover_json_parse_quotes(const char *text, size_t len, size_t max, struct json_object **ret,
 			     struct drover_error *e);
 
 /*
- * Typed members. Each returns 1 when @name is there (@ret written), 0 when it is absent,
- * -EINVAL with QEMU's words for a wrong type ("Invalid parameter type for 'x',
- * expected: boolean"; null is a wrong type) or value. What @ret points to belongs to @o.
+ * Members of @o by type. Each function returns 1 when @name is there (and writes @ret), 0 when
+ * it is absent, and -EINVAL for a wrong type or value, in QEMU's words ("Invalid parameter type
+ * for 'x', expected: boolean"); null is a wrong type. What @ret points to belongs to @o.
  */
 int drover_json_get_bool(struct json_object *o, const char *name, bool *ret,
 			 struct drover_error *e);
@@ -66,7 +66,7 @@ int drover_json_get_object(struct json_object *o, const char *name, struct json_
 int drover_json_get_array(struct json_object *o, const char *name, struct json_object **ret,
 			  struct drover_error *e);
 
-/* The same for a value that was found otherwise; @name is for the message. 0 or -EINVAL */
+/* The same for a value that the caller has already; @name is for the message. 0 or -EINVAL */
 int drover_json_to_bool(struct json_object *v, const char *name, bool *ret,
 			struct drover_error *e);
 int drover_json_to_uint64(struct json_object *v, const char *name, uint64_t min, uint64_t max,

@@ -3,8 +3,8 @@
 #define DROVER_BASE_KERNEL_COMPAT_H
 
 /*
- * Kernel interfaces newer than the headers of Debian 12 (Linux 6.1). A constant
- * here says nothing about the running kernel: whoever uses it probes first.
+ * Kernel interfaces that the headers of Debian 12 (Linux 6.1) or its C library lack. A constant
+ * here says nothing about the running kernel: code that uses one must probe for it first.
  */
 #include <linux/fs.h>
 #include <linux/types.h>

@@ -13,7 +13,7 @@
  * builds the assertion costs nothing and the mutex is a plain one.
  */
 
-/** drover_lock_init() - in place of pthread_mutex_init(); the same destroy */
+/** drover_lock_init() - to be used instead of pthread_mutex_init() */
 static inline void drover_lock_init(pthread_mutex_t *m)
 {
 #ifdef DROVER_LOCK_DEBUG
@@ -34,7 +34,7 @@ static inline void drover_assert_held(pthread_mutex_t *m)
 #ifdef DROVER_LOCK_DEBUG
 	const struct timespec past = { 0, 0 };
 
-	/* Its holder is refused; anybody else gets it, or runs out of time: both are the fault. */
+	/* Only the holder gets EDEADLK; another thread gets the lock or times out, and fails. */
 	assert(pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &past) == EDEADLK);
 #else
 	(void)m;

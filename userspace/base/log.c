@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Messages go to the owner of the handle; the library keeps no sink of its own. */
+/* Messages go to the function that the owner of the handle gave; the library has no other sink. */
 #include "base/log.h"
 
 #include <stdarg.h>

@@ -12,9 +12,9 @@ enum drover_log_level {
 
 /**
  * struct drover_log - where messages go; part of a handle, never global
- * @fn: called with a complete line without newline, from any thread; NULL: drop
- * @opaque: handed to @fn
- * @level: the least important level that is still handed on
+ * @fn: called from any thread with one complete line without a newline; NULL: messages are dropped
+ * @opaque: first argument of @fn
+ * @level: the least important level for which @fn is called
  */
 struct drover_log {
 	void (*fn)(void *opaque, enum drover_log_level level, const char *msg);
@@ -22,7 +22,7 @@ struct drover_log {
 	enum drover_log_level level;
 };
 
-/** drover_logf() - format and hand on one message; @log may be NULL */
+/** drover_logf() - format one message and pass it to @log's function; @log may be NULL */
 void drover_logf(const struct drover_log *log, enum drover_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -10,7 +10,7 @@
 
 #include "base/units.h"
 
-/* Everything xxhash.h includes is included above, so that the target stays its own. */
+/* All headers that xxhash.h needs are included above, so the target below is for xxhash.h only. */
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
 #else

@@ -3,9 +3,9 @@
 #define DROVER_BASE_PAGE_DIGEST_IMPL_H
 
 /*
- * Shared by the variants of the digest and by nobody else. Each is a file of its own,
- * since xxhash.h takes one instruction set a translation unit; the pragmas in it raise
- * the target for what xxhash.h inlines, so no file needs flags of its own.
+ * Private to the variants of the digest. Each variant is a file of its own, since xxhash.h can be
+ * compiled for only one instruction set in a translation unit. Pragmas in the variant's file
+ * raise the compiler's target for what xxhash.h inlines, so no file needs compiler flags.
  */
 #include <stdint.h>
 
@@ -16,7 +16,7 @@ uint64_t digest_sse2(const void *page);
 uint64_t digest_avx2(const void *page);
 uint64_t digest_avx512(const void *page);
 
-/* The hashes that mean something else: see digest.h. */
+/* Replaces the two hash values that can't stand for themselves: see page-digest.h. */
 uint64_t digest_rare(uint64_t hash, const void *page);
 
 static inline uint64_t digest_finish(uint64_t hash, const void *page)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Page digests: the variant that runs everywhere, the choice among them, and the hash of
- * a group. xxHash is compiled in: the library's dispatching variant keeps its choice in a
- * global, and a call into the plain one is half as fast. Callers: senders, placement, audit.
+ * Page digests: the variant that runs everywhere, the choice among the variants, and the hash of
+ * a group. xxHash is compiled in, not linked: libxxhash's dispatching variant keeps its choice in
+ * a global variable, and its plain variant is half as fast. Callers: senders, placement, audit.
  */
 #include "base/page-digest.h"
 
@@ -18,7 +18,10 @@
 
 uint64_t digest_rare(uint64_t hash, const void *page)
 {
-	/* A page that changes under us may hash as zeros and be none: both answers are its past. */
+	/*
+	 * The page may change meanwhile: then it can hash as zeros and be non-zero by now. Either
+	 * answer is right for some moment of the call, and the tracker reports the write.
+	 */
 	if (hash == DIGEST_HASH_OF_ZEROS && drover_page_is_zero(page))
 		return 0;
 	return hash ? hash : 1;

@@ -8,28 +8,29 @@
 #include "base/cpu.h"
 
 /*
- * What both sides keep of each page, and compare. The hash is XXH3-64 with its default
- * secret and no seed, as of the xxHash specification that is frozen since 0.8.0; every
- * variant gives the same value. It finds accidents, not attackers: the peer is trusted
- * with the guest's memory anyway.
+ * Source and destination keep a digest of each page and compare them. The hash is XXH3-64 with
+ * its default secret and no seed, by the xxHash specification that is frozen since 0.8.0; every
+ * variant gives the same value. It finds accidents, not attacks: the peer is trusted with the
+ * guest's memory anyway.
  *
- * A page's digest is the hash of its 4096 bytes, but 0 for a page of zeros, and 1 for any
- * other page whose hash happens to be 0. So 0 means "zero, or never sent".
+ * The digest of a page is the hash of its 4096 bytes, with two exceptions: a page of zeros has
+ * the digest 0, and any other page whose hash happens to be 0 has the digest 1. So a digest of 0
+ * means that the page is zero or was never sent.
  */
 typedef uint64_t (*drover_digest_fn)(const void *page);
 
-/** struct drover_digest_ops - one way to compute it */
+/** struct drover_digest_ops - one variant of the page digest */
 struct drover_digest_ops {
 	const char *name;
-	enum drover_cpu cpu;            /* what it needs */
+	enum drover_cpu cpu;            /* the instruction set that it needs */
 	drover_digest_fn digest;
 };
 
-/* All there are, the fastest first; the last one runs everywhere. For tests and reports. */
+/* All variants, the fastest first; the last one runs everywhere. For tests and reports. */
 const struct drover_digest_ops *drover_digest_table(size_t *ret_n);
-/* The fastest this machine runs; the caller keeps it, nothing is remembered here. */
+/* The fastest variant that runs on this machine. The caller keeps it: there is no cache here. */
 drover_digest_fn drover_digest_select(void);
-/* @page: DROVER_PAGE_SIZE bytes. Selects each time, which costs a few ns. */
+/* @page: DROVER_PAGE_SIZE bytes. Each call selects a variant, which costs a few ns. */
 uint64_t drover_page_digest(const void *page);
 
 /**
@@ -37,9 +38,11 @@ uint64_t drover_page_digest(const void *page);
  * @d: digests of neighbouring pages
  * @n: how many; 0 is allowed
  *
- * Return: 0 when all are 0, else XXH3-64 over the digests as little-endian 64-bit words
- * (1 if that is 0). Groups are the leaves of the comparison: equal groups need no look
- * at their pages.
+ * The two sides compare groups first: where the number of a group is equal, its page digests
+ * need not be compared.
+ *
+ * Return: 0 when all digests are 0, else XXH3-64 over the digests as little-endian 64-bit words
+ * (1 if that is 0).
  */
 uint64_t drover_digest_group(const uint64_t *d, size_t n);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A loop over ranges on several CPUs: page tables are filled and scanned this way, since
- * the kernel takes one CPU for each such call and lets several walk one address space.
- * Threads live for one loop only; starting one takes some 50 us.
+ * A loop over ranges on several CPUs. It is used to fill and scan page tables: one such system
+ * call uses one CPU, but the kernel lets several threads walk one address space at once. The
+ * threads live for one loop only; starting one takes some 50 us.
  */
 #define _GNU_SOURCE
 #include "base/parallel.h"
@@ -17,7 +17,7 @@ struct loop {
 	uint64_t n, step;
 	drover_parallel_fn *fn;
 	void *arg;
-	_Atomic uint64_t next;          /* piece */
+	_Atomic uint64_t next;          /* the piece that is taken next */
 	_Atomic int error;
 };
 
@@ -38,7 +38,7 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
-/* CPUs that this process may use. */
+/* The number of CPUs that this process may use. */
 static uint64_t cpus(void)
 {
 	cpu_set_t set;
@@ -57,7 +57,7 @@ int drover_parallel(uint64_t n, uint64_t step, drover_parallel_fn *fn, void *arg
 		want = pieces;
 	if (want > THREADS_MAX)
 		want = THREADS_MAX;
-	/* The caller is one of them, so that it works without any other. */
+	/* The calling thread works, too, so the loop also ends if no thread can be created. */
 	while (helpers + 1 < want && !pthread_create(&thread[helpers], NULL, loop_main, &l))
 		helpers++;
 	loop_main(&l);

@@ -7,16 +7,16 @@
 /**
  * drover_parallel_fn - works on items [from, to)
  *
- * Called by several threads at once, each with pieces of its own.
- * Return: 0, or a negative errno that ends the whole.
+ * Several threads call it at once, each for other items.
+ * Return: 0, or a negative errno that ends the whole loop.
  */
 typedef int drover_parallel_fn(void *arg, uint64_t from, uint64_t to);
 
 /**
  * drover_parallel() - work on items [0, n) in pieces of @step, on all CPUs
  *
- * At most 8 threads, the caller among them; one piece or one CPU: the caller alone. Returns
- * when all have ended.
+ * At most 8 threads work, the calling thread among them; with one piece or one CPU it works
+ * alone. Returns when all threads have ended.
  *
  * Return: 0, or the first error.
  */

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The io_uring under every channel. One operation is in flight at a time and is always
- * reaped before the call returns, cancelled if need be, since until its completion its
- * buffers are the kernel's. What outlives a call: polls on the bells, armed once, so
- * that an operation costs one system call; and notifications of zero-copy sends.
+ * The io_uring under every channel. One operation is in flight at a time. The call that started
+ * it returns only after its completion, and cancels it first if need be: until the completion
+ * the kernel may use its buffers. Two things outlive a call: the polls on the bells, which are
+ * armed once so that an operation costs one system call, and the notifications of zero-copy
+ * sends.
  *
- * A notification follows a send's completion if and only if that has F_MORE, also when
- * the send failed. Each zero-copy send has a sequence number; a window of bits turns
- * notifications that come out of order into one number: all up to here are done.
+ * The kernel sends a notification after the completion of a zero-copy send if and only if that
+ * completion has IORING_CQE_F_MORE, also when the send failed. Each zero-copy send has a sequence
+ * number. Notifications may come out of order; a window of bits turns them into one number up to
+ * which all sends are done.
  *
- * Used by the channel layer. SINGLE_ISSUER and DEFER_TASKRUN stay off: they bind a ring
- * to one thread, and channels are handed from thread to thread.
+ * Used by the channel layer. IORING_SETUP_SINGLE_ISSUER and _DEFER_TASKRUN stay off: they bind a
+ * ring to one thread, but several threads use a channel in turn.
  */
 #include "base/ring.h"
 
@@ -30,7 +32,7 @@
 #define SQ_ENTRIES 8u
 #define CQ_ENTRIES 256u
 
-/* What a completion is for: low byte of user_data; above it a number. */
+/* What a completion belongs to: the low byte of its user_data; the bytes above are a number. */
 enum kind { KIND_OP = 1, KIND_ZC, KIND_BELL, KIND_STOP, KIND_CANCEL };
 
 static uint64_t tag(enum kind kind, uint64_t number)
@@ -40,14 +42,14 @@ static uint64_t tag(enum kind kind, uint64_t number)
 
 struct drover_ring {
 	struct io_uring uring;
-	uint64_t op;                    /* number of the operation in flight or the last one */
+	uint64_t op;                    /* number of the present or last operation */
 	uint64_t op_tag;
 	bool op_pending;
 	int op_res;
-	int dead;                       /* the ring itself failed: negative errno */
+	int dead;                       /* negative errno when the ring itself has failed */
 	bool bell_armed, stop_armed;
 	uint32_t bell_gen;
-	atomic_bool report;             /* IORING_SEND_ZC_REPORT_USAGE is known to the kernel */
+	atomic_bool report;             /* the kernel takes IORING_SEND_ZC_REPORT_USAGE */
 	_Atomic uint64_t zc_seq, zc_done, zc_notified, zc_copied;
 	uint64_t zc_window[DROVER_RING_ZC_MAX / 64];    /* notified, but not yet in zc_done */
 };
@@ -102,7 +104,7 @@ static void zc_finished(struct drover_ring *r, uint64_t seq)
 		*w &= ~(1ull << (next % 64));
 		done = next;
 	}
-	/* Pairs with the acquire in drover_ring_zc(): the buffers are free from here on. */
+	/* The buffers are free from here on. Pairs with the acquire in drover_ring_zc(). */
 	atomic_store_explicit(&r->zc_done, done, memory_order_release);
 }
 
@@ -150,7 +152,7 @@ void drover_ring_reap(struct drover_ring *r)
 {
 	struct io_uring_cqe *cqe;
 
-	/* peek flushes a completion queue that has overflowed, too */
+	/* io_uring_peek_cqe() also flushes a completion queue that has overflowed */
 	while (!r->dead && !io_uring_peek_cqe(&r->uring, &cqe)) {
 		complete(r, cqe);
 		io_uring_cqe_seen(&r->uring, cqe);
@@ -158,8 +160,8 @@ void drover_ring_reap(struct drover_ring *r)
 }
 
 /*
- * Submit what is queued and sleep until a completion or the deadline. Return: 0, or
- * the errno of a ring that can't be used any more.
+ * Submit what is queued and sleep until a completion or the deadline. Return: 0, or a negative
+ * errno after which the ring can't be used any more.
  */
 static int enter(struct drover_ring *r, uint64_t deadline)
 {
@@ -265,7 +267,7 @@ tagged:
 	return 0;
 }
 
-/* Wait for the operation in flight; give it up for a bell or a stall. */
+/* Wait for the operation in flight; cancel it when a bell rings or it stalls. */
 static int await(struct drover_ring *r, const struct drover_ring_io *io)
 {
 	uint64_t deadline = drover_deadline_ms(io->stall_ms);
@@ -285,7 +287,7 @@ static int await(struct drover_ring *r, const struct drover_ring_io *io)
 		if (!why && deadline && drover_now_ns() >= deadline)
 			why = -ETIME;
 		if (!why) {
-			/* a poll armed by a thread that is gone comes back cancelled */
+			/* the kernel cancels polls of a thread that has exited: arm them again */
 			arm_bells(r, io);
 			continue;
 		}
@@ -297,7 +299,7 @@ static int await(struct drover_ring *r, const struct drover_ring_io *io)
 		io_uring_prep_cancel64(sqe, r->op_tag, 0);
 		io_uring_sqe_set_data64(sqe, tag(KIND_CANCEL, 0));
 	}
-	/* Bytes that moved before it was given up must not be lost. */
+	/* If bytes moved before the cancellation, their number is returned, not the reason. */
 	return why && r->op_res < 0 ? why : r->op_res;
 }
 
@@ -322,7 +324,7 @@ static bool is_input(enum drover_ring_op op)
 	       op == DROVER_RING_READV;
 }
 
-/* Room in the window for one more zero-copy send. */
+/* Wait until the window has room for one more zero-copy send. */
 static int zc_room(struct drover_ring *r, const struct drover_ring_io *io)
 {
 	uint64_t deadline = drover_deadline_ms(io->stall_ms);
@@ -360,13 +362,13 @@ ssize_t drover_ring_run(struct drover_ring *r, const struct drover_ring_io *io)
 		if (n == -EINTR)
 			continue;
 		if (n == -EINVAL && io->op == DROVER_RING_SENDMSG_ZC && r->report) {
-			/* 6.1 has the operation, but not the report */
+			/* Linux 6.1 has the operation, but not the report of copies */
 			r->report = false;
 			continue;
 		}
 		if (n != -EAGAIN)
 			return n;
-		/* the file is O_NONBLOCK: the kernel leaves the waiting to us */
+		/* the file is O_NONBLOCK: wait for it by a poll, then try again */
 		n = run_one(r, io, is_input(io->op) ? POLLIN : POLLOUT);
 		if (n < 0)
 			return n;
@@ -403,7 +405,7 @@ int drover_ring_drain(struct drover_ring *r, const struct drover_ring_io *io)
 
 void drover_ring_zc(const struct drover_ring *r, struct drover_ring_zc *ret)
 {
-	/* done first: done <= seq must hold in what is returned */
+	/* read done before seq, so that done <= seq holds in what the caller gets */
 	ret->done = atomic_load_explicit(&r->zc_done, memory_order_acquire);
 	ret->notified = atomic_load_explicit(&r->zc_notified, memory_order_relaxed);
 	ret->copied = atomic_load_explicit(&r->zc_copied, memory_order_relaxed);

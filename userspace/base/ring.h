@@ -11,20 +11,22 @@ struct drover_cancel;
 struct drover_error;
 
 /*
- * One io_uring for one direction of one stream: a single operation in flight, plus
- * the notifications of earlier zero-copy sends. A ring may be handed from thread to
- * thread between calls; two threads never call on it at the same time, except for
- * the functions that say so.
+ * One io_uring for one direction of one stream. It has one operation in flight at a time, and
+ * beside it the outstanding notifications of earlier zero-copy sends. Threads may use a ring in
+ * turn, but never two at the same time, except by the functions that say so.
  */
 struct drover_ring;
 
-/* Zero-copy sends whose buffers the kernel may still read; a further one waits. */
+/*
+ * The most zero-copy sends whose buffers the kernel may still read; when there are so many,
+ * the next zero-copy send waits.
+ */
 #define DROVER_RING_ZC_MAX 1024u
 
 enum drover_ring_op {
 	DROVER_RING_SENDMSG,            /* all of the vector, MSG_WAITALL */
 	DROVER_RING_SENDMSG_ZC,         /* the same, zero-copy */
-	DROVER_RING_RECVMSG,            /* what is there */
+	DROVER_RING_RECVMSG,            /* as much as has arrived, at least one byte */
 	DROVER_RING_RECVMSG_ALL,        /* all of the vector, MSG_WAITALL */
 	DROVER_RING_WRITEV,             /* files and pipes */
 	DROVER_RING_READV,
@@ -35,16 +37,15 @@ enum drover_ring_op {
  * struct drover_ring_io - one operation
  * @fd: socket, pipe or file
  * @iov: at most IOV_MAX entries; not changed
- * @off: files: where; pipes and sockets: -1
- * @bell: wakes it with -ECANCELED; NULL: none. Used during the call only
- * @bell_gen: differs from the last operation's whenever @bell is another bell; two
- *	bells may have had the same address
- * @stop: a second bell, which wakes it with -ESHUTDOWN; the same in every call
- * @stall_ms: when no byte has moved for so long: -ETIME; 0: never
+ * @off: offset in a file; -1 for pipes and sockets
+ * @bell: ends the operation with -ECANCELED when it rings; NULL: none. Used during the call only
+ * @bell_gen: the caller changes this number whenever @bell is another bell than in the last
+ *	call. The address alone does not tell: a new bell may have that of an old one
+ * @stop: a second bell, which ends the operation with -ESHUTDOWN; the same in every call
+ * @stall_ms: the operation ends with -ETIME when no byte has moved for so long; 0: never
  *
- * An operation that stalls after it has moved some bytes ends with their number; the
- * next one, which moves none, with -ETIME. So a stall is noticed after one to two times
- * @stall_ms.
+ * An operation that stalls after it has moved some bytes returns their number; the next one,
+ * which moves none, returns -ETIME. So a stall is noticed after one to two times @stall_ms.
  */
 struct drover_ring_io {
 	enum drover_ring_op op;
@@ -61,40 +62,44 @@ struct drover_ring_io {
 /**
  * drover_ring_new() - set up a ring
  *
- * Return: 0, or a negative errno; where io_uring is switched off (-EPERM by
- * kernel.io_uring_disabled or seccomp, -ENOSYS) the message says so.
+ * Return: 0, or a negative errno. -EPERM and -ENOSYS mean that io_uring is switched off, by
+ * kernel.io_uring_disabled or a seccomp filter; the message says so.
  */
 int drover_ring_new(struct drover_ring **ret, struct drover_error *e);
 
 /*
- * NULL is fine; returns NULL. Does not wait for notifications: the pages they are for
- * stay pinned by the kernel until then, but see drover_ring_drain().
+ * NULL is fine; returns NULL. Does not wait for outstanding notifications: the kernel keeps the
+ * pages of those sends pinned and may still read them. A caller that needs the memory calls
+ * drover_ring_drain() first.
  */
 struct drover_ring *drover_ring_free(struct drover_ring *r);
 
 /**
  * drover_ring_run() - do one operation and wait for its end
  *
- * When this returns, the vector belongs to the caller again, except that of a
- * zero-copy send that moved bytes: its memory until drover_ring_zc_done() says so.
+ * When this returns, the array @io->iov and the memory that it points to belong to the caller
+ * again, with one exception: the kernel may still read the memory of a zero-copy send, also of
+ * one that failed, until drover_ring_zc() gives a @done that is not below the number that @seq
+ * had when that send returned.
  *
- * Return: bytes moved (0: end of file), -ECANCELED, -ESHUTDOWN, -ETIME (stall), or what
- * the operation failed with.
+ * Return: number of bytes moved (0: end of file), -ECANCELED (@bell), -ESHUTDOWN (@stop),
+ * -ETIME (stall), or the negative errno with which the operation failed.
  */
 ssize_t drover_ring_run(struct drover_ring *r, const struct drover_ring_io *io);
 
-/** drover_ring_drain() - wait until no notification is outstanding; io's bells and stall apply */
+/** drover_ring_drain() - wait until no notification is outstanding; @io: its bells and stall_ms */
 int drover_ring_drain(struct drover_ring *r, const struct drover_ring_io *io);
 
-/** drover_ring_reap() - note the notifications that have come; does not wait */
+/** drover_ring_reap() - take in the notifications that have arrived; does not wait */
 void drover_ring_reap(struct drover_ring *r);
 
 /**
- * struct drover_ring_zc - account of zero-copy sends; read by any thread, relaxed
- * @seq: sequence number of the newest send, from 1
- * @done: all sends up to this number are notified; sends that never held buffers count too
- * @notified: notifications that came
- * @copied: of these, data that the kernel copied anyway
+ * struct drover_ring_zc - counts of zero-copy sends; any thread may read them
+ * @seq: sequence number of the newest send; the first has 1
+ * @done: the kernel has let go of the buffers of all sends up to this number. Sends that failed
+ *	without a notification count as done, too
+ * @notified: number of notifications that have arrived
+ * @copied: how many of these say that the kernel copied the data after all
  * @reports: the kernel tells whether it copied (Linux 6.2); otherwise @copied stays 0
  */
 struct drover_ring_zc {

@@ -7,9 +7,9 @@
 #include <time.h>
 
 /**
- * drover_thread_name() - what top, perf and a debugger call this thread
- * @kind: what it does; with the number at most 15 characters
- * @number: which of several; negative: the only one
+ * drover_thread_name() - set the name that top, perf and a debugger show for this thread
+ * @kind: what the thread does; together with the number at most 15 characters
+ * @number: which of several such threads it is; negative: it is the only one
  */
 static inline void drover_thread_name(const char *kind, int number)
 {
@@ -23,8 +23,9 @@ static inline void drover_thread_name(const char *kind, int number)
 }
 
 /*
- * Wait until @cond is signalled or @ms have passed; a caller looks again in either case. The
- * time is monotonic: a clock that is set back must not make a wait endless.
+ * Wait until @cond is signalled or @ms have passed. The caller must check its condition again in
+ * either case. The time is CLOCK_MONOTONIC: setting the system's clock back must not make the
+ * wait longer.
  */
 static inline void drover_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, unsigned int ms)
 {

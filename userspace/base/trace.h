@@ -5,15 +5,15 @@
 #include <stdint.h>
 
 /*
- * Where an argument is when a tracepoint fires: a register or a constant. Left to itself the
- * compiler may name a place that perf can't read.
+ * Makes the compiler keep each argument of a tracepoint in a register or as a constant.
+ * Otherwise it may choose a place that perf can't read.
  */
 #define STAP_SDT_ARG_CONSTRAINT nr
 #include <sys/sdt.h>
 
 /*
- * Static tracepoints (USDT): drover_trace_NAME() of trace.def is a nop and a note in the ELF
- * file, until perf, bpftrace or systemtap puts a breakpoint there.
+ * Static tracepoints (USDT). Each drover_trace_NAME() from trace.def is a nop and a note in the
+ * ELF file; perf, bpftrace or systemtap puts a breakpoint on the nop while it traces.
  */
 #define TRACE1(name, doc, t1, a1) \
 	static inline void drover_trace_##name(t1 a1) \

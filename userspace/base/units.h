@@ -5,13 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The unit of tracking, placement and digests, whatever the backing's page size. */
+/* The unit of tracking, placement and digests, whatever page size the backing memory has. */
 #define DROVER_PAGE_SHIFT 12
 #define DROVER_PAGE_SIZE (1ull << DROVER_PAGE_SHIFT)
 
 /*
- * Names tell what an integer is: `page` is an index into a RAM block, `npages`
- * a count of pages, `off` a byte offset into a block, `fd_off` one into the
+ * A variable's name tells what its integer is: `page` is the index of a page in its RAM block,
+ * `npages` a number of pages, `off` a byte offset into a block, `fd_off` a byte offset into the
  * backing file, `gpa` a guest physical address, `len` a number of bytes.
  */
 static inline uint64_t drover_page_off(uint64_t page)

@@ -7,9 +7,10 @@
 
 /**
  * drover_utf8_len() - length of the well-formed sequence that begins at @s
- * @n: bytes there are
+ * @n: number of bytes at @s
  *
- * Return: 1..4, or 0: malformed, overlong, a surrogate, beyond U+10FFFF, or cut.
+ * Return: 1..4, or 0 if the sequence is malformed, overlong, a surrogate, beyond U+10FFFF, or
+ * cut off at @n.
  */
 static inline unsigned int drover_utf8_len(const char *s, size_t n)
 {
@@ -24,7 +25,7 @@ static inline unsigned int drover_utf8_len(const char *s, size_t n)
 	if (p[0] < 0xc2 || p[0] > 0xf4)
 		return 0;
 	len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-	/* The second byte's range shuts out overlong forms, surrogates and > U+10FFFF. */
+	/* The range of the second byte excludes overlong forms, surrogates and > U+10FFFF. */
 	if (p[0] == 0xe0)
 		lo = 0xa0;
 	else if (p[0] == 0xed)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Zero detection, once a page of all RAM a source scans. Most pages that are not zero say
- * so in their first line, and a page of zeros costs one pass over memory either way; so
- * each variant looks at one 64-byte line a step. Callers: senders, placement, digests.
+ * Zero detection. The source runs it on every page that it scans. Most pages that are not zero
+ * differ from zero in their first cache line, and a page of zeros must be read whole in any case;
+ * so each variant tests one 64-byte line at a time. Callers: senders, placement, digests.
  */
 #include "base/zero.h"
 
