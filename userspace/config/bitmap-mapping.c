@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Checks block-bitmap-mapping. drover itself has no disks: the list is forwarded to a guest
- * link that has. It is checked here, whole, so that a mistake shows when it is set.
- * Sets of names are kept as JSON objects, which find a name without comparing all.
+ * Checks block-bitmap-mapping. drover itself has no disks: the list is meant for a guest link
+ * that has some. It is checked here as a whole, so that a mistake shows when the option is set.
+ * Sets of names are kept as JSON objects, since they are hash tables.
  */
 #include "config/bitmap-mapping.h"
 
@@ -14,9 +14,9 @@
 #include "base/err.h"
 #include "base/json.h"
 
-#define NAME_MAX_BYTES 255u     /* their length is one byte in QEMU's stream */
-#define ENTRIES_MAX 1024u       /* nodes, and bitmaps of all nodes; bounds HELLO */
-#define TEXT_MAX 131072u        /* bytes of the list as JSON; bounds HELLO */
+#define NAME_MAX_BYTES 255u     /* QEMU's stream has one byte for the length */
+#define ENTRIES_MAX 1024u       /* nodes, and likewise all their bitmaps; bounds HELLO */
+#define TEXT_MAX 131072u        /* bytes of the list as JSON text; bounds HELLO */
 
 struct check {
 	const char *name;
@@ -44,7 +44,7 @@ static int need_string(struct check *k, struct json_object *o, const char *membe
 	return r < 0 ? r : r ? 0 : drover_json_missing(k->e, member);
 }
 
-/* 1: was there already, 0: added, -ENOMEM */
+/* Returns 1 when the name was in the set already, 0 when it was added, or -ENOMEM. */
 static int add_name(struct check *k, struct json_object *set, const char *s)
 {
 	struct json_object *one;

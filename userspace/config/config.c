@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * MigrationConfig: made whole, changed on a copy and checked as a whole, then committed or
- * not at all. The daemon keeps the stored settings and each migration's config in it.
+ * MigrationConfig. A config always has all members. A change is applied to a copy, and the copy
+ * is checked as a whole; then it replaces the config, or nothing changes. The daemon uses this for
+ * the stored settings and for the config of each migration.
  */
 #include "config/config.h"
 
@@ -62,7 +63,7 @@ static void set_present(struct drover_presence *p, enum drover_option_id id)
 	p->bits[id / 64] |= 1ull << (id % 64);
 }
 
-/* Member by member; a failure leaves @c half applied, so @c is always a copy. */
+/* Applies one member after the other. A failure leaves @c half changed, so @c must be a copy. */
 static int apply(struct drover_config *c, struct json_object *members,
 		 struct drover_presence *ret_present, struct drover_error *e)
 {

@@ -10,8 +10,9 @@ struct drover_error;
 struct json_object;
 
 /*
- * MigrationConfig: total, and immutable once a migration has it. options.def is the
- * table; struct drover_config has one member an option, '-' written as '_'.
+ * MigrationConfig: it always has all members, and a migration never changes the config that it
+ * was given. options.def is the table of options; struct drover_config has one member for each,
+ * with '_' for '-'.
  */
 #include "config/options.h"
 
@@ -27,17 +28,19 @@ static inline bool drover_present(const struct drover_presence *p, enum drover_o
 	return p->bits[id / 64] >> (id % 64) & 1;
 }
 
-/** drover_config_init() - all defaults. Strings are heap-owned, "" when unset. -ENOMEM */
+/** drover_config_init() - set all members to their defaults. Returns 0 or -ENOMEM */
 int drover_config_init(struct drover_config *c);
 void drover_config_deinit(struct drover_config *c);
 /* Deep copy into an uninitialised @ret. */
 int drover_config_copy(const struct drover_config *src, struct drover_config *ret);
 
 /**
- * drover_config_set_json() - copy, apply, check the result as a whole, commit all or nothing
+ * drover_config_set_json() - apply all members of an object to a config, or none
  * @c: changed on success only
  * @o: a parsed object (base/json.h has refused duplicate keys already)
  * @ret_present: members that @o gave; may be NULL
+ *
+ * The members are applied to a copy, the result is checked as a whole, and then it replaces @c.
  *
  * Return: 0, or -EINVAL/-EOPNOTSUPP/-ENOMEM with a message that names the member.
  */
@@ -48,29 +51,30 @@ int drover_config_set_json(struct drover_config *c, struct json_object *o,
  * @ret: initialised on success
  * @ret_present: members that @o gave; may be NULL
  *
- * Stricter than a set of the stored settings, which may be half-way: tls-hostname or
- * tls-authz without tls-creds is an error.
+ * Stricter than a change of the stored settings, which clients may make in several steps: here
+ * tls-hostname or tls-authz without tls-creds is an error.
  */
 int drover_config_from_request(struct json_object *o, struct drover_config *ret,
 			       struct drover_presence *ret_present, struct drover_error *e);
-/* @dst becomes @src, which is left uninitialised: the commit of a set on a copy. */
+/* Move @src to @dst, whose old content is released; @src is uninitialised afterwards. */
 void drover_config_replace(struct drover_config *dst, struct drover_config *src);
 /*
- * Every member, in table order, exact integers; block-bitmap-mapping is absent when unset.
- * New reference; NULL when out of memory.
+ * All members in the order of the table, with exact integers; an unset block-bitmap-mapping is
+ * absent. Returns a new reference, or NULL when out of memory.
  */
 struct json_object *drover_config_to_json(const struct drover_config *c);
-/* One member; NULL when out of memory, and for an unset block-bitmap-mapping. */
+/* One member as JSON; NULL when out of memory, and for an unset block-bitmap-mapping. */
 struct json_object *drover_config_get_json(const struct drover_config *c, enum drover_option_id id);
-/* The cross-option rules (rules.def, phase SET) on a total config. */
+/* Check the rules between options (rules.def, phase SET). */
 int drover_config_check(const struct drover_config *c, struct drover_error *e);
 
 /**
- * drover_config_listening_only() - may a destination to which nobody has come change so?
- * @given: what its migrate-incoming gave
+ * drover_config_listening_only() - may a destination that still waits for its source change
+ * its config in this way?
+ * @given: members that its migrate-incoming gave
  *
- * RUNTIME options may, and those that it will take from the source or never looks at.
- * Return: 0, or -EBUSY naming the first other option that differs.
+ * RUNTIME options may change, and also those that the destination will take from the source or
+ * never looks at. Return: 0, or -EBUSY naming the first other option that differs.
  */
 int drover_config_listening_only(const struct drover_config *running,
 				 const struct drover_config *wanted,
@@ -85,7 +89,8 @@ int drover_config_runtime_only(const struct drover_config *running,
 
 /**
  * struct drover_have - what this build, host, guest link and transport can do
- * Each feature an option may need; rules of need are a table (needs.def) too.
+ *
+ * One member for each feature that an option may need. needs.def says which option needs which.
  */
 struct drover_have {
 	bool postcopy, tls, zlib, zstd, xbzrle, rdma, throttle, dirty_limit, colo, cpr,
@@ -93,32 +98,33 @@ struct drover_have {
 		kmod, affinity, qatzip, fault_kmod, fault_userfaultfd;
 };
 /*
- * First the rules that QEMU checks at migrate only (rules.def, phase START): -EINVAL. Then
- * every option set to other than its default that needs what is missing: -EOPNOTSUPP, with
- * the name of the first such option and what it lacks. @source: whose side.
+ * Can a migration with this config start here? First come the rules that QEMU checks only at
+ * migrate (rules.def, phase START): -EINVAL. Then the first option that is not at its default and
+ * needs a feature that is missing: -EOPNOTSUPP, with the option's name and what it lacks.
+ * @source: this side is the source.
  */
 int drover_config_feasible(const struct drover_config *c, const struct drover_have *have,
 			   bool source, struct drover_error *e);
 
 /*
- * What HELLO says of a config: the MUST-AGREE members that are not the default. A peer that
- * does not know an option yet, or cares for it no more, is not troubled by one that nobody
- * uses. New reference; NULL when out of memory.
+ * The part of a config that goes into HELLO: the MUST-AGREE members that are not at their
+ * default. A peer of another version thus never sees an option that is not used and that it may
+ * not know. Returns a new reference, or NULL when out of memory.
  */
 struct json_object *drover_config_offer(const struct drover_config *c);
 
 /**
- * drover_config_negotiate() - the incoming side's answer to a HELLO
- * @mine: the incoming side's config
- * @given: members its request gave
- * @theirs: JSON object of the source's config
- * @ret: accepted config, initialised on success
- * @ret_refusals: new JSON array of {"option","desc"} when refused, else NULL
+ * drover_config_negotiate() - the destination's answer to the config in a HELLO
+ * @mine: the destination's config
+ * @given: members that the destination's migrate-incoming gave
+ * @theirs: JSON object with the source's config
+ * @ret: the accepted config, initialised when 0 is returned
+ * @ret_refusals: new JSON array of {"option","desc"}, written when 1 is returned
  *
- * MUST-AGREE members: one that was given must be met, one that was not is taken from the
- * source. All others stay this side's. A member of theirs that this build does not know,
- * or whose value it can't take, is a refusal too. @ret and @ret_refusals are written for 0
- * and 1 respectively.
+ * A MUST-AGREE member that the destination was given must have the same value at the source; one
+ * that it was not given is taken from the source. All other members keep the destination's value.
+ * A member of the source's that this build does not know, or whose value it can't take, is
+ * refused, too.
  *
  * Return: 0 accepted, 1 refused (@ret_refusals names every option), -EBADMSG or -ENOMEM.
  */
@@ -126,14 +132,17 @@ int drover_config_negotiate(const struct drover_config *mine, const struct drove
 			    struct json_object *theirs, const struct drover_have *have,
 			    struct drover_config *ret, struct json_object **ret_refusals,
 			    struct drover_error *e);
-/* "option: desc; option: desc" from a list of refusals, as much of it as fits. */
+/* Write a list of refusals as "option: desc; option: desc", as much of it as fits. */
 void drover_config_refusals_text(struct json_object *refusals, char *buf, size_t size);
 /*
- * @dst takes @src's values of RUNTIME options: what was changed since @dst was made. -ENOMEM
- * leaves @dst half changed.
+ * Copy the RUNTIME options from @src to @dst, since they may have changed after @dst was made.
+ * Returns 0; or -ENOMEM, and then @dst is half changed.
  */
 int drover_config_take_runtime(const struct drover_config *src, struct drover_config *dst);
-/* Members of @c that differ from the default (what counts as given without `config`). */
+/*
+ * The members of @c that differ from their default. They count as given when migrate-incoming
+ * has no `config` argument.
+ */
 void drover_config_differs(const struct drover_config *c, struct drover_presence *ret);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The config in HELLO and the incoming side's answer to it. The source's JSON is hostile input: it
- * passes the same checks as a request, one member at a time, so that every refusal is named
- * and not only the first. Pure; called by the engine.
+ * The config in HELLO and the destination's answer to it. The source's JSON is hostile input: it
+ * passes the same checks as a request, one member after the other, so that the answer names every
+ * option that is refused and not only the first. No I/O; called by the engine.
  */
 #include "config/config.h"
 
@@ -16,14 +16,14 @@
 #include "config/rules.h"
 #include "config/value.h"
 
-/* A peer may send any number of unknown members; naming this many is enough. */
+/* The source may send any number of unknown members; the answer names at most so many. */
 #define REFUSALS_MAX 128u
 
 struct talk {
 	const struct drover_config *mine;
 	const struct drover_presence *given;
 	struct drover_config theirs, accepted;
-	struct drover_presence bad;             /* refused already: don't blame them again */
+	struct drover_presence bad;             /* members that are refused already */
 	struct json_object *refusals;
 };
 
@@ -60,7 +60,7 @@ static int refuse_option(struct talk *t, enum drover_option_id id, const char *d
 	return refuse(t, drover_option_table(NULL)[id].name, desc);
 }
 
-/* A key of theirs may be any text: quote what is short and printable, cut the rest. */
+/* The source's key may be any text: it is quoted if it is short and printable, else cut. */
 static int refuse_unknown(struct talk *t, const char *key)
 {
 	struct drover_error why = DROVER_ERROR_INIT;
@@ -94,7 +94,7 @@ struct json_object *drover_config_offer(const struct drover_config *c)
 	return TAKE_PTR(offer);
 }
 
-/* What they say; members they don't mention have their defaults. */
+/* Read the source's config; members that it does not mention have their defaults. */
 static int read_theirs(struct talk *t, struct json_object *theirs)
 {
 	int r;
@@ -146,7 +146,7 @@ static int agree(struct talk *t)
 	return r;
 }
 
-/* The option of a broken rule that came from the source, else the rule's first. */
+/* The option to name for a broken rule: one that the source set, else the rule's first. */
 static enum drover_option_id whom_to_blame(const struct talk *t, const struct drover_rule *rule)
 {
 	const struct drover_option *o = drover_option_table(NULL);
@@ -158,7 +158,7 @@ static enum drover_option_id whom_to_blame(const struct talk *t, const struct dr
 	return rule->option[0];
 }
 
-/* A rule about an option that only the source looks at is not the destination's to judge. */
+/* The destination skips rules about an option that only the source looks at. */
 static bool concerns_source(const struct drover_rule *rule)
 {
 	const struct drover_option *o = drover_option_table(NULL);
@@ -170,7 +170,10 @@ static bool concerns_source(const struct drover_rule *rule)
 	return false;
 }
 
-/* Can this side do what was agreed? Rules first; REQUEST ones judge requests only. */
+/*
+ * Can this side do what was agreed? Rules come first; those of phase REQUEST are left out, since
+ * they are about `config` arguments only.
+ */
 static int judge(struct talk *t, const struct drover_have *have)
 {
 	const struct drover_rule *rule;

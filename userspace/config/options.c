@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The option table as data. Everything that treats options alike (JSON, droverctl, the
- * documentation page, the tests) walks it; nothing else knows how many there are.
+ * The option table as data. All code that treats every option alike (JSON, droverctl, the
+ * documentation page, the tests) walks this table.
  */
 #include "config/options.h"
 

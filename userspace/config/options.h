@@ -9,7 +9,7 @@
 struct drover_error;
 struct json_object;
 
-/* DROVER_OPT_max_bandwidth and so on, in the order of options.def */
+/* DROVER_OPT_max_bandwidth and so on, in the order of options.def. */
 enum drover_option_id {
 #define OPT(member, name, type, def, min, max, unit, flags, who, doc) DROVER_OPT_##member,
 #include "config/options.def"
@@ -18,8 +18,8 @@ enum drover_option_id {
 };
 
 /*
- * enum drover_opt_verify { DROVER_VERIFY_NONE, ... } and so on. (The tag says opt_, since
- * tags share one name space in C: there is a struct drover_tracker.)
+ * enum drover_opt_verify { DROVER_VERIFY_NONE, ... } and so on. The tag has opt_ in it, since in C
+ * enums and structs share one name space and there is a struct drover_tracker.
  */
 #define ENUM(member) enum drover_opt_##member {
 #define VALUE(upper, value, text, missing, doc) DROVER_##upper##_##value,
@@ -41,11 +41,12 @@ enum drover_option_id {
 #define DROVER_MEMBER_BITMAP_MAP(m) struct json_object *m;
 
 /**
- * struct drover_config - one member an option, always total
+ * struct drover_config - one member for each option, all of them always valid
  *
- * Strings are heap-owned and never NULL, "" when unset. A string list is heap-owned,
- * ends with NULL and is never NULL itself. block_bitmap_mapping is a validated array that
- * belongs to this config alone, or NULL when unset (an empty list is another thing).
+ * Strings are on the heap, owned by the config and never NULL; "" when unset. A string list is
+ * on the heap, owned by the config, ends with NULL and is never NULL itself.
+ * block_bitmap_mapping is a validated array that only this config refers to, or NULL when unset
+ * (which differs from an empty list).
  */
 struct drover_config {
 #define OPT(member, name, type, def, min, max, unit, flags, who, doc) DROVER_MEMBER_##type(member)
@@ -67,7 +68,7 @@ enum drover_option_type {
 	DROVER_TYPE_COUNT
 };
 
-/* struct drover_option flags; exactly one of the last four is set */
+/* Flags of struct drover_option; exactly one of the last four is set. */
 #define DROVER_OPTION_CAPABILITY (1u << 0)
 #define DROVER_OPTION_RUNTIME    (1u << 1)
 #define DROVER_OPTION_UNSTABLE   (1u << 2)
@@ -77,7 +78,7 @@ enum drover_option_type {
 #define DROVER_OPTION_DEST       (1u << 6)
 #define DROVER_OPTION_LOCAL      (1u << 7)
 
-/** struct drover_option_value - one value of an enum option; @missing: NULL or why it is refused */
+/** struct drover_option_value - a value of an enum option; @missing: why it is refused, or NULL */
 struct drover_option_value {
 	const char *name;
 	const char *missing;
@@ -86,10 +87,10 @@ struct drover_option_value {
 
 /**
  * struct drover_option - a row of options.def
- * @def, @min, @max: for BOOL, the integers and ENUM (index into @value)
+ * @def, @min, @max: for BOOL, the integer types and ENUM (there an index into @value)
  * @unit: "ms", "bytes", "bytes/s", "%", ... or ""
- * @value: ENUM: @nvalues values, else NULL
- * @offset: of the member in struct drover_config
+ * @value: for ENUM the @nvalues values, else NULL
+ * @offset: offset of the member in struct drover_config
  */
 struct drover_option {
 	enum drover_option_id id;
@@ -104,23 +105,23 @@ struct drover_option {
 	size_t offset;
 };
 
-/* All options; @ret_n is DROVER_OPTION_COUNT and may be NULL. Indexed by id. */
+/* All options, indexed by id. @ret_n may be NULL; it is set to DROVER_OPTION_COUNT. */
 const struct drover_option *drover_option_table(size_t *ret_n);
-/* NULL for an unknown name; names are written with '-'. */
+/* @name is written with '-', as in JSON. Returns NULL for an unknown name. */
 const struct drover_option *drover_option_by_name(const char *name);
-/* "boolean", "integer", "string", "array": the JSON type */
+/* The JSON type: "boolean", "integer", "string" or "array". */
 const char *drover_option_json_type(const struct drover_option *o);
-/* "bool", "uint8", "size", "enum", ...: for people */
+/* The type as shown to people: "bool", "uint8", "size", "enum", ... */
 const char *drover_option_type_name(const struct drover_option *o);
 
 /**
- * drover_option_text_to_json() - what a person typed as the value to send
- * @text: on/off, yes/no, true/false; an integer, for bytes with a suffix K, M, G, T (powers
+ * drover_option_text_to_json() - turn the text that a person typed into the JSON value to send
+ * @text: on/off, yes/no, true/false; an integer, for sizes also with a suffix K, M, G, T (powers
  *	of 1024); an enum value; a string; for a list JSON or words separated by blanks;
  *	"default" for the default
  * @ret: new reference
  *
- * The range is left to who takes the value, so that there is one text for it.
+ * The range is not checked: droverd checks it, so that there is only one text for that error.
  *
  * Return: 0, -EINVAL with a message that quotes @text, -ENOMEM.
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * rules.def and needs.def as code: each row's condition becomes a function of its own, so
- * that tests and documentation can walk the rows as data.
+ * rules.def and needs.def as tables: the condition of each row becomes a function, so that tests
+ * and the documentation generator can walk the rows as data.
  */
 #include "config/rules.h"
 
@@ -47,7 +47,7 @@ static bool name_char(char c)
 	return (c >= 'a' && c <= 'z') || c == '-';
 }
 
-/* As a word: "multifd" is not named by "multifd-compression". */
+/* Does @message contain @name as a whole word? "multifd-compression" does not name "multifd". */
 static bool names(const char *message, const char *name)
 {
 	const char *at = message;

@@ -15,9 +15,9 @@ enum drover_rule_phase {
 
 /**
  * struct drover_rule - a row of rules.def
- * @message: without the names that drover_rule_err() puts after it
- * @example: JSON that breaks it, or NULL
- * @option: the @noptions options it concerns
+ * @message: without the option names that drover_rule_err() appends
+ * @example: JSON object that breaks the rule, or NULL
+ * @option: the @noptions options that the rule concerns
  */
 struct drover_rule {
 	enum drover_rule_phase phase;
@@ -29,16 +29,17 @@ struct drover_rule {
 };
 
 const struct drover_rule *drover_rule_table(size_t *ret_n);
-/* Records the rule's message, which then names every option concerned. Returns -EINVAL */
+/* Record the rule's message so that it names every option concerned. Returns -EINVAL. */
 int drover_rule_err(const struct drover_rule *rule, struct drover_error *e);
-/* The first rule of @phase that @c violates: -EINVAL; else 0 */
+/* Returns -EINVAL and records the first rule of @phase that @c violates; 0 if there is none. */
 int drover_rules_check(const struct drover_config *c, enum drover_rule_phase phase,
 		       struct drover_error *e);
 
 /**
  * struct drover_need - a row of needs.def
- * @used: does @c use @option in the way that needs it? NULL: any value but the default
- * @have: offset of the bool in struct drover_have
+ * @used: does @c use @option in a way that needs the feature? NULL: any value but the default does
+ * @have: offset of the feature's bool in struct drover_have
+ * @missing: the reason in the error message
  */
 struct drover_need {
 	enum drover_option_id option;
@@ -48,7 +49,7 @@ struct drover_need {
 };
 
 const struct drover_need *drover_need_table(size_t *ret_n);
-/* Is it used, not there, and this side's concern? */
+/* Does @c use the option, is the feature missing, and does the option concern this side? */
 bool drover_need_unmet(const struct drover_need *need, const struct drover_config *c,
 		       const struct drover_have *have, bool source);
 int drover_need_err(const struct drover_need *need, struct drover_error *e);

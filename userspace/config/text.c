@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Values as people type them, for droverctl: on/off, 1G, a list of words. QMP stays strict;
- * this makes the strict form. Ranges are not judged here: droverd has the word on them.
+ * Values of options as people type them for droverctl (on/off, 1G, a list of words), turned into
+ * the strict form that QMP takes. Ranges are not checked here: droverd checks them.
  */
 #include "config/options.h"
 

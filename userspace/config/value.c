@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Members of a config by type: one row of operations a type, so that the rest of config/
- * treats all options alike. Numbers and enums travel as uint64_t between the member's
- * width and JSON, after the range check, so nothing is ever cut.
+ * Members of a config by type: a table has one row of operations for each type, so that the rest
+ * of config/ treats all options alike. A number or enum is a uint64_t between JSON and the
+ * member, and it is stored in the member's width only after the range check, so it is never
+ * truncated.
  */
 #include "config/value.h"
 
@@ -18,14 +19,14 @@
 #include "config/bitmap-mapping.h"
 
 /*
- * The config travels as JSON within HELLO, which is bounded. JSON can make six bytes of
- * one ("\u0001"), so four strings and one list still fit easily.
+ * The config travels as JSON within HELLO, whose length is bounded. JSON can make six bytes of
+ * one ("\u0001"); with these limits four strings and one list still fit easily.
  */
 #define STR_BYTES_MAX 4095u
 #define LIST_BYTES_MAX 65536u
 #define LIST_WORDS_MAX 1024u
 
-/* What a type can do. @m and @d point to members of a config. */
+/* The operations of a type. @m and @d point to members of a config. */
 struct type_ops {
 	int (*set_default)(const struct drover_option *o, void *m);
 	void (*clear)(void *m);
@@ -47,7 +48,7 @@ static size_t number_width(const struct drover_option *o)
 	return width[o->type];
 }
 
-/* x86-64: the low bytes come first, whatever the width. */
+/* On a little-endian CPU the low bytes come first, whatever the member's width is. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "members are stored by width");
 
 static uint64_t number_load(const struct drover_option *o, const void *m)
@@ -206,7 +207,7 @@ static int list_default(const struct drover_option *o, void *m)
 	return 0;
 }
 
-/* @at(opaque, i) gives the words; replaces the member. */
+/* Replace the list @m by @n words; @at(opaque, i) gives word i. */
 static int list_fill(void *m, size_t n, const char *(*at)(const void *, size_t),
 		     const void *opaque)
 {
@@ -312,7 +313,7 @@ static void map_clear(void *m)
 	drover_json_putp(m);
 }
 
-/* A deep copy: json-c's references are not atomic, and configs go to other threads. */
+/* Copies deeply: json-c's reference counts are not atomic, and other threads use the copy. */
 static int map_copy(const void *src, void *m)
 {
 	struct json_object *from = *(struct json_object *const *)src, *o = NULL;
@@ -351,7 +352,7 @@ static struct json_object *map_to_json(const struct drover_option *o, const void
 	return map_copy(m, &copy) < 0 ? NULL : copy;
 }
 
-/* Numbers have no clear, copy and equal: their bytes are all there is to them. */
+/* Numbers need no clear, copy and equal: their bytes are copied and compared. */
 static const struct type_ops type_ops[DROVER_TYPE_COUNT] = {
 	[DROVER_TYPE_BOOL] = { .from_json = bool_from_json, .to_json = bool_to_json },
 	[DROVER_TYPE_U8] = { .from_json = number_from_json, .to_json = number_to_json },
