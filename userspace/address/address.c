@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Addresses as values: the table of transports, and everything that walks it without
- * parsing. Nothing here touches the network, so an address can be checked, copied and
- * shown on any host. Used by the other address files and by whoever holds an address.
+ * Addresses as values: the table of transports, and the functions that walk it without parsing.
+ * Nothing here touches the network, so an address can be checked, copied and shown on any host.
+ * Used by the other files of address/ and by all code that holds an address.
  */
 #include "address/address.h"
 
@@ -58,7 +58,7 @@ const struct address_transport drover_address_table[DROVER_TRANSPORT_COUNT] = {
 			{ "port", ADDRESS_STRING, AT(vsock.port) },
 		},
 	},
-	/* What a descriptor can do is known when it is there; this is what it may do. */
+	/* What an fd: may offer. What the descriptor really offers is known once it is open. */
 	[DROVER_TRANSPORT_FD] = {
 		"socket", "fd", "fd:",
 		DROVER_TRANSPORT_ZEROCOPY | DROVER_TRANSPORT_TWOWAY,
@@ -140,7 +140,7 @@ int drover_address_copy(const struct drover_address *src, struct drover_address 
 	struct drover_address a = *src;
 	bool failed = false;
 
-	/* Every owned pointer is replaced or cleared, so that a can be released at any time. */
+	/* Every pointer in a is replaced or cleared, so that a can be released at any time. */
 	for (m = drover_address_table[src->transport].member; m->name; m++) {
 		if (m->kind == ADDRESS_STRING) {
 			char *s = *(char *const *)address_at_const(src, m);
@@ -228,7 +228,7 @@ char *drover_address_to_string(const struct drover_address *a)
 	fputs(drover_address_table[a->transport].scheme, f);
 	switch (a->transport) {
 	case DROVER_TRANSPORT_UNIX:
-		/* '@' is how people write abstract names; it is no URI form */
+		/* '@' is the usual notation for abstract names; no URI form has it */
 		fprintf(f, "%s%s", a->u.unix_.abstract == DROVER_ON ? "@" : "", a->u.unix_.path);
 		break;
 	case DROVER_TRANSPORT_VSOCK:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Rules that an address obeys whether it came as a URI or as JSON: what a transport
- * could never use is refused while the user is still listening. Called by both parsers.
+ * Rules for an address, whether it came as a URI or as JSON. What a transport could never use is
+ * refused here, so that the command that gave the address fails at once. Called by both parsers.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,7 +16,7 @@ static bool is_number(const char *s)
 	return *s && s[strspn(s, "0123456789")] == '\0';
 }
 
-/* A decimal number up to max; false for anything else. */
+/* Parse a decimal number up to @max; false for anything else. */
 static bool number_upto(const char *s, uint64_t max, uint64_t *ret)
 {
 	uint64_t n = 0;

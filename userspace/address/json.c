@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Addresses as QAPI objects: flat unions, one level, walked by the table of transports.
- * A member that the chosen branch does not have is an error, as in QEMU, and messages
- * have QEMU's words and its way to name a nested member ("channels[0].addr.port").
+ * Addresses as QAPI objects: flat unions of one level, read and written by the table of
+ * transports. As in QEMU a member that the chosen branch does not have is an error, and messages
+ * have QEMU's words and its names of nested members ("channels[0].addr.port").
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static const char *full_name(char *buf, const char *path, const char *name)
 	return buf;
 }
 
-/* A member that decides which branch of the union this is. */
+/* Get a member whose value selects the branch of the union. */
 static int discriminator(struct json_object *o, const char *path, const char *name,
 			 const char **ret, struct drover_error *e)
 {
@@ -83,7 +83,7 @@ static int parse_strings(struct json_object *v, const char *full, char ***ret,
 		return drover_err(e, -EINVAL, "Parameter '%s' expects a list of 1 to %u strings",
 				  full, DROVER_EXEC_ARGS_MAX);
 	s = calloc(n + 1, sizeof(*s));
-	*ret = s; /* half-built lists are released with the address */
+	*ret = s; /* a list that stays incomplete is released with the address */
 	for (i = 0; s && i < n; i++) {
 		char item[NAME_MAX_LEN + 32];
 		const char *text;
@@ -221,7 +221,7 @@ static struct json_object *strings_to_json(char *const *s)
 	return list;
 }
 
-/* 0 with *ret NULL: the member is unset */
+/* Returns 0 or a negative errno; *ret is NULL when the member is unset. */
 static int member_to_json(const void *at, enum address_kind kind, struct json_object **ret)
 {
 	enum drover_tristate tri;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The `channels` argument: a short list of typed addresses with exactly one main. Its
- * rules are checked here, on arrival, so that nobody below meets a list without main.
- * Called by the commands of the daemon.
+ * The `channels` argument: a short list of addresses with types, exactly one of which is main.
+ * The rules for the list are checked while it is parsed, so that no later code meets a list
+ * without a main entry. Called by the commands of the daemon.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -92,7 +92,7 @@ const struct drover_address *drover_channel_list_main(const struct drover_channe
 	return nth(l, DROVER_CHANNEL_MAIN, 0);
 }
 
-/* Entries of this type round-robin, else main. */
+/* The entries of this type in turn; if there are none, main. */
 static const struct drover_address *pick(const struct drover_channel_list *l,
 					 enum drover_channel_type type, unsigned int index)
 {
@@ -168,7 +168,7 @@ static int parse_entry(struct json_object *o, size_t index, struct drover_channe
 	return 0;
 }
 
-/* What holds for the list as a whole. */
+/* Check the rules for the list as a whole. */
 static int check(const struct drover_channel_list *l, bool incoming, struct drover_error *e)
 {
 	unsigned int t, i;

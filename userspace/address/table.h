@@ -3,8 +3,8 @@
 #define DROVER_ADDRESS_TABLE_H
 
 /*
- * Private to the address files: one table says which members each transport has, and
- * JSON in and out, URI options, copy and release all walk it.
+ * Private to address/. One table says which members each transport has; the code for JSON in and
+ * out, URI options, copy and release walks it.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 struct drover_error;
 struct json_object;
 
-/* Longest host name or numeric address, longest path of a UNIX socket */
+/* The longest host name or numeric address; the longest path of a UNIX socket */
 #define DROVER_HOST_MAX 255u
 #define DROVER_UNIX_PATH_MAX 107u
 #define DROVER_EXEC_ARGS_MAX 4096u
@@ -43,11 +43,11 @@ struct address_member {
 
 /**
  * struct address_transport - one transport
- * @transport: value of the member `transport`
- * @type: value of the member `type`, NULL: there is no such member
- * @scheme: of the URI, with the colon
+ * @transport: value of the JSON member `transport`
+ * @type: value of the JSON member `type`; NULL: there is no such member
+ * @scheme: scheme of the URI, with the colon
  * @offers: DROVER_TRANSPORT_*
- * @member: ends with a NULL name
+ * @member: the members; ends with one whose name is NULL
  */
 struct address_transport {
 	const char *transport;
@@ -71,13 +71,13 @@ static inline const void *address_at_const(const struct drover_address *a,
 	return (const char *)a + m->off;
 }
 
-/* An empty address of a transport: no strings, every optional member unset. */
+/* Initialise an empty address of a transport: no strings, all optional members unset. */
 void drover_address_start(struct drover_address *a, enum drover_transport t);
 
-/* What holds however the address was written; on the complete address. -EINVAL */
+/* Check a complete address by the rules for both URIs and JSON. Returns 0 or -EINVAL. */
 int drover_address_check(const struct drover_address *a, struct drover_error *e);
 
-/* The JSON form where @path names the object in messages ("channels[0].addr"). */
+/* Parse the JSON form; @path names the object in messages ("channels[0].addr"). */
 int drover_address_parse_json(struct json_object *o, const char *path,
 			      struct drover_address *ret, struct drover_error *e);
 

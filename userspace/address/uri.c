@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The URI forms of `migrate`: a front end that fills in the same struct as the JSON
- * form. Options after a comma exist for tcp: and rdma: (any member of the schema) and
- * for file: (offset). Everything is refused that would otherwise be ignored.
+ * The URI forms of `migrate`: they fill in the same struct as the JSON form. tcp: and rdma: take
+ * options after a comma (any member of the schema), and so does file: (offset). Text that would
+ * otherwise be ignored is an error.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -70,7 +70,7 @@ static int set_option(struct drover_address *a, const struct address_member *m,
 	return 0;
 }
 
-/* @s: "name[=value][,...]", clobbered */
+/* @s: "name[=value][,...]"; overwritten while it is parsed */
 static int parse_options(struct drover_address *a, char *s, struct drover_error *e)
 {
 	const struct address_member *table = drover_address_table[a->transport].member, *m;
@@ -89,7 +89,7 @@ static int parse_options(struct drover_address *a, char *s, struct drover_error 
 			*value++ = '\0';
 		for (m = table; m->name && strcmp(m->name, s); m++)
 			;
-		/* host and port are strings, and not options */
+		/* the strings of the table are host and port, which are no options */
 		if (!m->name || m->kind == ADDRESS_STRING)
 			return drover_err(e, -EINVAL, "Parameter '%s' is unexpected", s);
 		if (seen >> (m - table) & 1)
@@ -179,7 +179,7 @@ static int parse_exec(struct drover_address *a, const char *s, struct drover_err
 	return a->u.exec.args ? 0 : oom(e);
 }
 
-/* "123", "0x7b", "1M": one number of bytes. Hexadecimal has no suffix. */
+/* Parse a number of bytes: "123", "0x7b", "1M". A hexadecimal number has no suffix. */
 static int parse_size(const char *s, uint64_t *ret)
 {
 	static const char suffixes[] = "BKMGTPE";
@@ -191,7 +191,7 @@ static int parse_size(const char *s, uint64_t *ret)
 
 	if (*s < '0' || *s > '9')
 		return -EINVAL;
-	/* strtoull takes a sign after 0x in no libc, but "0x" alone it reads as 0 */
+	/* no libc's strtoull() takes a sign after 0x, but it reads "0x" alone as 0 */
 	errno = 0;
 	n = strtoull(s, &end, hex ? 16 : 10);
 	if (errno || (hex && end < s + 3))
