@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What all channels have in common: their life, the bells, names and counters. Bytes move
- * in stream.c, zero-copy is judged in zerocopy.c, and each transport has a file.
+ * What all channels have in common: creation and release, bells, names and counters. stream.c
+ * moves the bytes, zerocopy.c decides whether zero-copy is used, and each transport has a file.
  *
- * Each direction has its own ring and its own thread; tx_lock makes the sending side safe
- * for several senders and for anyone who asks for notifications. A channel's bell may be
- * changed at any time; an operation under way keeps the one it began with.
+ * Each direction has a ring and a thread of its own. tx_lock makes the sending side safe for
+ * several senders and for threads that only ask for notifications. A channel's bell may be
+ * changed at any time; an operation that is under way keeps the bell with which it began.
  *
  * Called by the engine.
  */
@@ -26,9 +26,9 @@
 #include "base/log.h"
 #include "channel/internal.h"
 
-/* How long free waits for notifications of what a healthy peer is still taking in. */
+/* How long free waits for zero-copy notifications while a healthy peer still receives. */
 #define LINGER_MS 5000u
-/* ... and after the connection was torn down. */
+/* How long it waits after it has aborted the connection. */
 #define ABORT_MS 2000u
 
 int drover_channel_make(const struct channel_ops *ops, enum channel_kind kind, int rfd, int wfd,
@@ -41,7 +41,7 @@ int drover_channel_make(const struct channel_ops *ops, enum channel_kind kind, i
 	if (!ch)
 		return drover_err(e, -ENOMEM, "channel: out of memory");
 	ch->stop.fd = -EBADF;
-	/* shutdown(2) wakes sockets: save the descriptor where it counts */
+	/* sockets need no stop bell, since shutdown(2) wakes them: save the descriptor */
 	if (kind != CHANNEL_SOCKET) {
 		r = drover_cancel_init(&ch->stop, e);
 		if (r < 0)
@@ -63,7 +63,10 @@ int drover_channel_make(const struct channel_ops *ops, enum channel_kind kind, i
 
 void drover_channel_io(struct drover_channel *ch, struct drover_ring_io *io)
 {
-	/* Generation first: a bell newer than its generation is merely armed again. */
+	/*
+	 * The generation is read before the bell. If the bell changes in between, the ring gets the
+	 * new bell with the old generation, and arms it once more in the next operation.
+	 */
 	io->bell_gen = atomic_load(&ch->bell_gen);
 	io->bell = atomic_load(&ch->bell);
 	io->stop = ch->stop.fd >= 0 ? &ch->stop : NULL;
@@ -77,7 +80,7 @@ static unsigned int pending(const struct drover_channel *ch)
 	return (unsigned int)(atomic_load_explicit(&ch->zc.seq, memory_order_acquire) - done);
 }
 
-/* Buffers of zero-copy sends are the caller's again when this returns. */
+/* Wait until the kernel no longer reads the buffers of zero-copy sends; abort if it must. */
 static void settle_zerocopy(struct drover_channel *ch)
 {
 	struct drover_ring_io io = { .stall_ms = LINGER_MS };
@@ -143,7 +146,7 @@ int drover_channel_drain(struct drover_channel *ch, struct drover_error *e)
 	return r < 0 ? drover_stream_fail(ch, "wait for zero-copy notifications", r, e) : 0;
 }
 
-/* A sender that holds the lock keeps the account itself. */
+/* When a sender holds the lock nothing is done: the sender takes in the notifications itself. */
 static void try_reap(struct drover_channel *ch)
 {
 	if (pthread_mutex_trylock(&ch->tx_lock))

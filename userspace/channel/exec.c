@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A command as the other end. It gets one end of a socket pair as stdin and stdout: a
- * pair of pipes could neither be shut down nor carry an answer as one stream. In one-way
- * mode the direction that is not used is /dev/null, so that a talkative command can't
- * fill a buffer nobody reads.
+ * A command at the other end. It gets one end of a socket pair as stdin and stdout: a pair of
+ * pipes could not be shut down, and would not be one stream in both directions. In one-way mode
+ * the direction that is not used is /dev/null, so that a command that writes where nobody reads
+ * does not block.
  *
- * The command leads a process group of its own, and is reaped here and nowhere else: by
- * its pid, so a program that embeds the library keeps its other children. When the
- * stream breaks, how the command ended is the error people see.
+ * The command leads a process group of its own. Only this file reaps it, and by its pid, so that
+ * the other children of a program that uses the library are left alone. When the stream breaks,
+ * the error says how the command ended.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,17 +29,17 @@
 #include "base/log.h"
 #include "channel/internal.h"
 
-/* A command that has closed its end is given this time to exit with a status. */
+/* How long a command that has closed its end may take to exit with a status. */
 #define STATUS_MS 300u
-/* After our end is closed; after SIGTERM. */
+/* How long it may take to exit after droverd has closed its end, and after SIGTERM. */
 #define EXIT_MS 1000u
 #define TERM_MS 500u
 
 /**
  * struct command
- * @lock: both directions may ask how it ended
- * @pid: 0 once reaped; @status is valid then
- * @pidfd: becomes readable when it exits
+ * @lock: guards the others, since both directions may ask how the command ended
+ * @pid: 0 once the command was reaped; then @status is valid
+ * @pidfd: becomes readable when the command exits
  */
 struct command {
 	pthread_mutex_t lock;
@@ -49,7 +49,7 @@ struct command {
 	bool incoming;
 };
 
-/* Reap it if it ends before the deadline. True: it has ended. */
+/* Reap the command if it ends before the deadline. True: it has ended. */
 static bool reap(struct command *c, const struct drover_cancel *bell, uint64_t deadline)
 {
 	DROVER_LOCK(&c->lock);
@@ -82,7 +82,7 @@ static int exec_broken(struct drover_channel *ch, struct drover_error *e)
 	return record_status(ch, c, e);
 }
 
-/* One-way: what was sent is safe when the command has taken it all and says so. */
+/* One-way: what was sent is safe once the command has exited with status 0. */
 static int exec_sync(struct drover_channel *ch, struct drover_error *e)
 {
 	uint32_t stall_ms = atomic_load(&ch->stall_ms);
@@ -104,13 +104,13 @@ static void end_command(struct command *c, bool at_once)
 {
 	if (!at_once && reap(c, NULL, drover_deadline_ms(EXIT_MS)))
 		return;
-	/* Not reaped, so that the number still means this group. */
+	/* Only while the command is not reaped does its pid name this process group. */
 	if (!reap(c, NULL, drover_now_ns()))
 		kill(-c->pid, SIGTERM);
 	if (reap(c, NULL, drover_deadline_ms(TERM_MS)))
 		return;
 	kill(-c->pid, SIGKILL);
-	/* stuck in the kernel: then it stays behind, but free() returns */
+	/* a command that is stuck in the kernel stays behind, but free() returns */
 	reap(c, NULL, drover_deadline_ms(EXIT_MS));
 }
 
@@ -150,7 +150,7 @@ static const struct channel_ops exec_ops = {
 
 /* ---- start ---- */
 
-/* stdin and stdout as the mode wants them; stderr stays ours. */
+/* Set up stdin and stdout for the mode; the command inherits stderr. */
 static int add_stdio(posix_spawn_file_actions_t *fa, int fd, const struct drover_channel_opts *o)
 {
 	bool in = !o->one_way || !o->incoming, out = !o->one_way || o->incoming;

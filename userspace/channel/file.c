@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Files, and pipes that came as descriptors. A source's file keeps what lies before its
- * offset (a header of whoever manages it) and loses what lies behind, so that an old and
- * longer stream can't follow a new one. Every access names its offset: the descriptor's
- * own position, which others may share, is neither used nor moved.
+ * Files, and pipes that were given as descriptors. The source keeps the part of its file before
+ * the offset (a management program may have its header there) and truncates the part after it, so
+ * that the rest of an old and longer stream can't follow a new one. Every access names its offset:
+ * the descriptor's own position, which other processes may share, is neither used nor moved.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 static void stop_only(struct drover_channel *ch)
 {
-	/* drover_channel_shutdown() has rung the stop bell, which both rings poll */
+	/* nothing to do: drover_channel_shutdown() has rung the stop bell, which both rings poll */
 	(void)ch;
 }
 
@@ -39,7 +39,7 @@ static int file_sync(struct drover_channel *ch, struct drover_error *e)
 	return 0;
 }
 
-/* The reader of a pipe learns of the end by our closing it. */
+/* The reader of a pipe reads EOF only when the writer closes it. */
 static int pipe_finish(struct drover_channel *ch, struct drover_error *e)
 {
 	DROVER_LOCK(&ch->tx_lock);
@@ -65,7 +65,7 @@ static const struct channel_ops pipe_ops = {
 	.finish = pipe_finish,
 };
 
-/* A descriptor that isn't a socket serves one direction, the one this side needs. */
+/* A descriptor that is no socket serves only the direction that this side needs. */
 static int make(const struct channel_ops *ops, enum channel_kind kind, int fd, const char *peer,
 		const struct drover_channel_opts *o, struct drover_channel **ret,
 		struct drover_error *e)
@@ -92,7 +92,7 @@ static int make(const struct channel_ops *ops, enum channel_kind kind, int fd, c
 int drover_pipe_channel(int fd, const char *peer, const struct drover_channel_opts *o,
 			struct drover_channel **ret, struct drover_error *e)
 {
-	/* no TWOWAY, also where it is open for both: it reads what it wrote itself */
+	/* never TWOWAY: a FIFO open for both directions would read what it wrote itself */
 	return make(&pipe_ops, CHANNEL_PIPE, fd, peer, o, ret, e);
 }
 
@@ -137,7 +137,7 @@ int drover_file_open(const struct drover_address *a, const struct drover_channel
 
 	if (!text)
 		return drover_err(e, -ENOMEM, "file: out of memory");
-	/* O_NONBLOCK: opening a FIFO must not wait for its other end before it is refused */
+	/* O_NONBLOCK: open(2) must not wait for the other end of a FIFO, which is refused below */
 	flags = (o->incoming ? O_RDONLY : O_WRONLY | O_CREAT) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	fd = open(a->u.file.filename, flags, 0600);
 	if (fd < 0)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * TCP over IPv4 and IPv6, and MPTCP where asked for. Connecting tries every address a
- * name resolves to, each with its share of the time left; listening takes the first
- * address and port that is free. An empty host listens on all addresses, with one IPv6
- * socket for both families where there is IPv6.
+ * TCP over IPv4 and IPv6, and MPTCP if the address asks for it. Connecting tries every address to
+ * which the name resolves, each for its share of the time left. Listening takes the first address
+ * and port that are free. An empty host listens on all addresses, on hosts with IPv6 by one IPv6
+ * socket for both families.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -60,7 +60,7 @@ static int set_keep_alive(int fd, const struct drover_address *a, struct drover_
 	return 0;
 }
 
-/* A socket of the wanted kind; an accepted one inherits what is set here. */
+/* Make a socket with the options of @a; accepted sockets inherit those of their listener. */
 static int make_socket(const struct drover_address *a, const struct addrinfo *ai, int *ret,
 		       struct drover_error *e)
 {
@@ -92,7 +92,7 @@ static const char *cause(int r)
 	return r == -ECANCELED ? "cancelled" : r == -ETIMEDOUT ? "timed out" : drover_strerror(r);
 }
 
-/* @name: the address that was tried; said when it is not what was given */
+/* @name: the address that was tried; the message has it if it differs from what the user gave */
 static void prefix_failure(const struct drover_address *a, const char *name,
 			   struct drover_error *e)
 {
@@ -130,7 +130,7 @@ static int try_one(const struct drover_address *a, const struct addrinfo *ai,
 	return r;
 }
 
-/* One address that swallows packets must not use up the time of those behind it. */
+/* The time for this address: one that never answers must not use up the time of the others. */
 static uint64_t share(uint64_t deadline, unsigned int left)
 {
 	uint64_t now = drover_now_ns();
@@ -177,7 +177,7 @@ static int bind_port(int fd, const struct addrinfo *ai, unsigned int port)
 		((struct sockaddr_in6 *)&sa)->sin6_port = htons((uint16_t)port);
 	else
 		((struct sockaddr_in *)&sa)->sin_port = htons((uint16_t)port);
-	/* of two sockets with SO_REUSEADDR on a port, only listen() tells which is first */
+	/* with SO_REUSEADDR two sockets can bind one port; the second one's listen() fails */
 	if (bind(fd, (struct sockaddr *)&sa, ai->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	return 0;
@@ -190,7 +190,7 @@ static unsigned int port_of(const struct addrinfo *ai)
 		     ((const struct sockaddr_in *)ai->ai_addr)->sin_port);
 }
 
-/* The first free port of the range on one address. */
+/* Listen on the first free port of the range on one address. */
 static int listen_one(const struct drover_address *a, const struct addrinfo *ai, int *ret,
 		      struct drover_error *e)
 {
@@ -231,7 +231,7 @@ int drover_inet_listen(const struct drover_address *a, const struct drover_chann
 
 	if (r < 0)
 		return r;
-	/* Without a host: IPv6 first, whose one socket serves IPv4 too. */
+	/* Without a host IPv6 is tried first, since its one socket also serves IPv4. */
 	for (pass = 0; pass < 2; pass++)
 		for (ai = list; ai; ai = ai->ai_next) {
 			bool first = *a->u.inet.host || ai->ai_family == AF_INET6;

@@ -2,7 +2,7 @@
 #ifndef DROVER_CHANNEL_INTERNAL_H
 #define DROVER_CHANNEL_INTERNAL_H
 
-/* Private to the channel layer: what a transport implements, and what a channel is. */
+/* Private to the channel layer: the operations of a transport, and the struct of a channel. */
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -12,16 +12,16 @@
 
 /**
  * struct channel_ops - a transport
- * @sendv, @recvv: as drover_channel_sendv() and _recvv()
- * @shutdown: wake both directions for good; any thread
- * @close: release what the transport holds; nothing is under way any more
+ * @sendv, @recvv: like drover_channel_sendv() and _recvv()
+ * @shutdown: end both directions for good; called from any thread
+ * @close: release what the transport holds; called when no operation is under way
  * @finish: no more bytes will be sent; NULL: nothing to do
- * @sync: what was sent is safe; NULL: nothing to do
- * @broken: the stream ended or broke: record why in @e if the transport knows better
- *	than the errno (exec: how the child ended) and return a negative errno, else 0;
- *	NULL: it never does
+ * @sync: make sure that what was sent is safe; NULL: nothing to do
+ * @broken: called when the stream has ended or failed. If the transport knows more than the errno
+ *	(exec: how the command ended), it records that in @e and returns a negative errno, else 0;
+ *	NULL: it never knows more
  *
- * A transport may wrap another channel (TLS): it keeps it in @priv and calls its ops.
+ * A transport may wrap another channel (TLS): it keeps that in @priv and calls its ops.
  */
 struct channel_ops {
 	int (*sendv)(struct drover_channel *ch, struct iovec *iov, unsigned int n,
@@ -37,7 +37,7 @@ struct channel_ops {
 
 enum channel_kind { CHANNEL_SOCKET, CHANNEL_PIPE, CHANNEL_FILE };
 
-/* Is zero-copy worth it here? Unknown until the kernel has reported on the first sends. */
+/* Is zero-copy worth it on a channel? Unknown until notifications of the first sends arrived. */
 enum zc_verdict { ZC_UNKNOWN, ZC_GOOD, ZC_OFF };
 
 #define CHANNEL_NAME_MAX 64
@@ -45,15 +45,15 @@ enum zc_verdict { ZC_UNKNOWN, ZC_GOOD, ZC_OFF };
 
 /**
  * struct drover_channel - one byte stream
- * @tx_lock: held over a send or drain; guards @tx and @zc
- * @rfd, @wfd: the same for sockets; -1 where the direction is missing
+ * @tx_lock: held during a send or drain; guards @tx and @zc
+ * @rfd, @wfd: equal for a socket; -1 where the direction is missing
  * @loopback: both ends are on this host
- * @bell, @bell_gen: the migration's bell; the generation goes up with each change
- * @stop: pipes and files: what shutdown(2) is for sockets
+ * @bell, @bell_gen: the migration's bell; each change increments the generation
+ * @stop: bell that ends operations on pipes and files, as shutdown(2) does on sockets
  * @shut: drover_channel_shutdown() was called
- * @broke: an operation failed: nothing more will get through
- * @pos: files: where the next byte goes to or comes from
- * @priv: the transport's own
+ * @broke: an operation failed, so no more bytes will get through
+ * @pos: for files: offset of the next byte that is written or read
+ * @priv: private data of the transport
  */
 struct drover_channel {
 	const struct channel_ops *ops;
@@ -64,7 +64,7 @@ struct drover_channel {
 	int rfd, wfd;
 	bool one_way;
 	bool loopback;
-	bool direct;            /* no ring */
+	bool direct;            /* uses plain system calls, not the ring */
 	const struct drover_log *log;
 	_Atomic(struct drover_cancel *) bell;
 	atomic_uint bell_gen;
@@ -79,36 +79,39 @@ struct drover_channel {
 	struct drover_ring *rx;
 	struct {
 		enum zc_verdict verdict;
-		uint64_t base_notified, base_copied;    /* at the start of the window judged */
-		_Atomic uint64_t seq, done;             /* as the ring said last */
+		uint64_t base_notified, base_copied;    /* at the start of the present window */
+		_Atomic uint64_t seq, done;             /* as last read from the ring */
 		_Atomic(const char *) reason;
 	} zc;
 };
 
 /* ---- channel.c ---- */
 
-/* A channel over @fd of @kind, everything else empty; @fd is taken over on success. */
+/* Make a channel of @kind over @rfd and @wfd, which it takes over on success. */
 int drover_channel_make(const struct channel_ops *ops, enum channel_kind kind, int rfd, int wfd,
 			const struct drover_channel_opts *o, struct drover_channel **ret,
 			struct drover_error *e);
 /* Fill in an operation's bells and stall time. */
 void drover_channel_io(struct drover_channel *ch, struct drover_ring_io *io);
 
-/* ---- stream.c: the ops most transports share ---- */
+/* ---- stream.c: the operations that most transports share ---- */
 int drover_stream_sendv(struct drover_channel *ch, struct iovec *iov, unsigned int n,
 			unsigned int flags, struct drover_error *e);
 int drover_stream_recvv(struct drover_channel *ch, struct iovec *iov, unsigned int n, size_t min,
 			size_t *ret_got, struct drover_error *e);
-/* "channel NAME: STEP: cause"; turns a ring's result into a channel's. Returns negative */
+/*
+ * Record "channel NAME: STEP: cause" and turn the errno of a ring into that of a channel, which
+ * is returned.
+ */
 int drover_stream_fail(struct drover_channel *ch, const char *step, int r,
 		       struct drover_error *e);
 
-/* ---- zerocopy.c; tx_lock is held ---- */
+/* ---- zerocopy.c; the caller holds tx_lock ---- */
 bool drover_zc_wanted(struct drover_channel *ch, const struct iovec *iov, unsigned int n,
 		      unsigned int flags);
-/* The kernel refused a zero-copy send: true if a plain one should be tried. */
+/* Called when the kernel refused a zero-copy send. True: the caller should try a plain one. */
 bool drover_zc_refused(struct drover_channel *ch, int r);
-/* Take over the ring's account and judge it. */
+/* Take over the ring's counts and decide by them whether zero-copy stays on. */
 void drover_zc_update(struct drover_channel *ch);
 
 /* ---- socket.c ---- */
@@ -118,20 +121,20 @@ int drover_socket_channel(int fd, unsigned int offers, const char *peer,
 void drover_socket_shutdown(struct drover_channel *ch);
 void drover_socket_close(struct drover_channel *ch);
 int drover_socket_finish(struct drover_channel *ch, struct drover_error *e);
-/* Drop what is unsent, so that its notifications come. */
+/* Drop what the socket has not sent yet, so that the kernel sends the notifications for it. */
 void drover_socket_abort(int fd);
 /**
  * drover_socket_connect() - connect a fresh O_NONBLOCK socket within the deadline
  *
- * Return: 0 (the socket is blocking from then on), -ECANCELED, -ETIMEDOUT or another
- * negative errno; records nothing.
+ * Return: 0 (then the socket is in blocking mode), -ECANCELED, -ETIMEDOUT or another negative
+ * errno. Records no error text.
  */
 int drover_socket_connect(int fd, const struct sockaddr *sa, socklen_t len,
 			  const struct drover_cancel *bell, uint64_t deadline);
-/* "1.2.3.4:5", "[::1]:5", "/path", "@name", "vsock:3:4" */
+/* Write a socket address as text: "1.2.3.4:5", "[::1]:5", "/path", "@name", "vsock:3:4" */
 void drover_socket_name(const struct sockaddr_storage *sa, socklen_t len, char *buf, size_t size);
 
-/* One address family each: connect, and bind and listen. */
+/* For each address family one function that connects and one that binds and listens. */
 int drover_inet_connect(const struct drover_address *a, const struct drover_channel_opts *o,
 			int *ret, struct drover_error *e);
 int drover_inet_listen(const struct drover_address *a, const struct drover_channel_opts *o,
@@ -149,9 +152,9 @@ int drover_vsock_listen(const struct drover_address *a, const struct drover_chan
 struct addrinfo;
 
 /**
- * drover_resolve() - getaddrinfo() that a bell or deadline can end
- * @passive: for bind
- * @ret: freed by freeaddrinfo()
+ * drover_resolve() - getaddrinfo() that a bell or a deadline can end
+ * @passive: the address is for bind(2)
+ * @ret: the caller releases it with freeaddrinfo()
  */
 int drover_resolve(const struct drover_address *a, bool passive,
 		   const struct drover_channel_opts *o, struct addrinfo **ret,
@@ -162,7 +165,7 @@ int drover_exec_open(const struct drover_address *a, const struct drover_channel
 		     struct drover_channel **ret, struct drover_error *e);
 int drover_file_open(const struct drover_address *a, const struct drover_channel_opts *o,
 		     struct drover_channel **ret, struct drover_error *e);
-/* A regular file or block device that is open already; @pos: where it begins. */
+/* A regular file or block device that is open already; the stream begins at offset @pos. */
 int drover_file_channel(int fd, uint64_t pos, const char *peer,
 			const struct drover_channel_opts *o, struct drover_channel **ret,
 			struct drover_error *e);

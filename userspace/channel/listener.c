@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The incoming side of an address. Sockets are bound at once, so that what is wrong with
- * an address is known while the command that gave it is still there to be answered; for
- * the same reason exec, fd and file are opened at once, and accept hands the one channel
- * out. The listening socket itself is O_NONBLOCK: a connection that goes away between
- * poll and accept must not hold up the caller.
+ * The incoming side of an address. A socket is bound at once, so that the command that gave a
+ * wrong address fails with the reason. For the same reason exec, fd and file are opened at once;
+ * accept then gives their only channel. The listening socket is O_NONBLOCK: a connection that
+ * goes away between poll and accept must not block the caller.
  *
  * Called by the engine's destination.
  */
@@ -25,10 +24,11 @@
 
 /**
  * struct drover_listener
- * @fd: listening socket, -1: none
- * @addr: as it is really bound
- * @path_dev, @path_ino: the bound path, so that only our own is removed; 0: none
- * @one: the channel of a transport that has only one, until it is taken
+ * @fd: listening socket; -1: none
+ * @addr: the address that was really bound
+ * @path_dev, @path_ino: identity of the bound path, so that only this listener's own socket is
+ *	removed in the end; 0: none
+ * @one: the channel of a transport that has only one, until accept gives it away
  */
 struct drover_listener {
 	int fd;
@@ -41,7 +41,7 @@ struct drover_listener {
 typedef int listen_fn(const struct drover_address *a, const struct drover_channel_opts *o,
 		      int *ret, struct drover_error *e);
 
-/* NULL: opened, not bound */
+/* NULL: the transport is opened, not bound */
 static listen_fn *const binders[DROVER_TRANSPORT_COUNT] = {
 	[DROVER_TRANSPORT_INET] = drover_inet_listen,
 	[DROVER_TRANSPORT_UNIX] = drover_unix_listen,
@@ -80,7 +80,7 @@ static int replace(char **s, const char *text)
 	return 0;
 }
 
-/* What the kernel chose: the port of a range or of 0, the address of a name. */
+/* Note what was really bound: the port of a range or for port 0, the address of a name. */
 static int learn_inet(struct drover_address *a, const struct sockaddr_storage *sa, socklen_t len)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -172,7 +172,7 @@ static int take_one(struct drover_listener *l, const struct drover_channel_opts 
 	return 0;
 }
 
-/* A connection that failed before it was taken says nothing about the next one. */
+/* Errors of a connection that failed before it was accepted; the next one may be fine. */
 static bool is_transient(int err)
 {
 	return err == EAGAIN || err == EINTR || err == ECONNABORTED || err == EPROTO ||

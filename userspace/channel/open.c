@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * From an address or a descriptor to a channel: one row a transport, and what kind of
- * thing a descriptor is. Called by the engine, and by the listener for the transports
- * that are opened and not accepted.
+ * Make a channel from an address, by a table with one row for each transport, or from a
+ * descriptor, by what kind of file it is. Called by the engine, and by the listener for the
+ * transports that are opened and not accepted.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Name resolution that can be given up. getaddrinfo() has no deadline and can't be
- * interrupted, and getaddrinfo_a() can neither be waited for with a descriptor nor be
- * cancelled once it has begun. So a name is resolved in a detached thread that owns its
- * question together with the asker: whoever lets go last frees it, and an asker who is
- * cancelled just leaves. Numeric addresses need no name server and no thread.
+ * Name resolution that the caller can give up. getaddrinfo() has no deadline and can't be
+ * interrupted; getaddrinfo_a() has no descriptor to wait for and can't be cancelled once it has
+ * begun. So a detached thread resolves the name. It shares the question with the caller: the last
+ * of the two to drop its reference frees it, and a caller that is cancelled drops its own and
+ * returns. Numeric addresses need no name server and no thread.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -19,11 +19,11 @@
 #include "base/thread.h"
 #include "channel/internal.h"
 
-/* @refs: asker and thread; @answered is set after @rc, @err and @res */
+/* @refs: the caller's and the thread's; @answered is set after @rc, @err and @res */
 struct question {
 	atomic_uint refs;
 	atomic_bool answered;
-	struct drover_cancel done;      /* rung by the thread */
+	struct drover_cancel done;      /* the thread rings it when it has the answer */
 	char *host, *port;
 	struct addrinfo hints;
 	int rc, err;
@@ -77,7 +77,7 @@ static int start(struct question *q, struct drover_error *e)
 	pthread_t thread;
 	int r;
 
-	/* signals are for the threads of the program, not for this one */
+	/* the program's own threads must get its signals, not this one */
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What inet, unix and vsock have in common: connecting within a deadline, names for
- * people, and the channel over a connected socket. Called by the address families, by
- * the listener and for descriptors that turn out to be sockets.
+ * What inet, unix and vsock have in common: connecting within a deadline, addresses as text, and
+ * the channel over a connected socket. Called by the address families, by the listener, and for
+ * descriptors that turn out to be sockets.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -102,7 +102,7 @@ void drover_socket_abort(int fd)
 {
 	static const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
-	/* TCP: a reset, and all that was queued is dropped at once */
+	/* for TCP this is a reset: the kernel drops all that is queued at once */
 	(void)connect(fd, &none, sizeof(none));
 }
 
@@ -114,7 +114,7 @@ static const struct channel_ops socket_ops = {
 	.finish = drover_socket_finish,
 };
 
-/* A connection to an address of one's own goes over the loopback device, whatever it is. */
+/* A connection to any of this host's own addresses goes over the loopback device. */
 static bool is_loopback(int fd, const struct sockaddr_storage *peer)
 {
 	struct sockaddr_storage own = { 0 };
@@ -133,9 +133,10 @@ static bool is_loopback(int fd, const struct sockaddr_storage *peer)
 }
 
 /*
- * Loopback has no delay to fill, but each byte queued there is one that the receiver
- * copies from memory instead of from the cache. The kernel's own limit of 4 MiB costs a
- * quarter of the throughput. Best effort; the kernel doubles the value.
+ * Shorten the send queue of a loopback connection. Loopback has no delay, so a long queue gains
+ * nothing, and the receiver copies what waited long in it from memory instead of from the cache.
+ * With the kernel's own limit of 4 MiB throughput is a quarter lower. Errors are ignored; the
+ * kernel doubles the value.
  */
 static void short_queue(int fd)
 {
@@ -144,7 +145,7 @@ static void short_queue(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
-/* The peer of a UNIX socket is most often unnamed, but the kernel knows its process. */
+/* The peer of a UNIX socket mostly has no name; then the kernel tells the pid of its process. */
 static void name_peer(int fd, const struct sockaddr_storage *sa, socklen_t len, char *buf,
 		      size_t size)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Bytes in and out, over the rings, for every transport that is a descriptor: sockets by
- * messages, pipes and files by vectors. A short send or receive is continued here, so
- * that callers see all or nothing. Sends run under tx_lock; receives have one thread.
+ * Sends and receives over the rings, for every transport that is a descriptor: sockets use
+ * sendmsg and recvmsg, pipes and files readv and writev. A short send or receive is continued
+ * here until it is complete or fails. Sends run under tx_lock; one thread receives.
  */
 #include <errno.h>
 #include <limits.h>
@@ -22,7 +22,7 @@ int drover_stream_fail(struct drover_channel *ch, const char *step, int r,
 {
 	bool shut = atomic_load(&ch->shut);
 
-	/* a cancelled channel may live on with another bell */
+	/* a channel whose operation was cancelled can be used again with another bell */
 	if (r != -ECANCELED)
 		atomic_store(&ch->broke, true);
 	if (r == -ECANCELED)
@@ -42,7 +42,7 @@ int drover_stream_fail(struct drover_channel *ch, const char *step, int r,
 	return drover_err(e, r, "channel %s: %s: %s", ch->name, step, drover_strerror(r));
 }
 
-/* Before an operation: is the direction there, is the channel alive, is there a ring? */
+/* Before an operation: does the direction exist, is the channel alive; make its ring if needed. */
 static int ready(struct drover_channel *ch, int fd, const char *step, struct drover_ring **ring,
 		 struct drover_error *e)
 {
@@ -63,7 +63,7 @@ static int ready(struct drover_channel *ch, int fd, const char *step, struct dro
 
 static void moved(struct drover_channel *ch, _Atomic uint64_t *counter, size_t n)
 {
-	/* a file goes one way only; of the others both threads come here */
+	/* one thread uses a file; other kinds have a thread each way, which both come here */
 	if (ch->kind == CHANNEL_FILE)
 		ch->pos += n;
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -98,8 +98,9 @@ static size_t vector_len(const struct iovec *iov, unsigned int n)
 /* ---- send ---- */
 
 /*
- * A write to a pipe without a reader raises SIGPIPE, and unlike send(2) write has no flag
- * against it. The signal is for this thread: hold it back, and swallow it if it is ours.
+ * A write to a pipe without a reader raises SIGPIPE, and unlike send(2) it has no flag against
+ * that. The kernel sends the signal to this thread: block it during the write, and take it off
+ * the queue if this write has raised it.
  */
 static ssize_t run_quietly(struct drover_ring *ring, const struct drover_ring_io *io)
 {
@@ -181,7 +182,7 @@ int drover_stream_sendv(struct drover_channel *ch, struct iovec *iov, unsigned i
 	while (n) {
 		ssize_t res = send_some(ch, iov, n < VECTOR_MAX ? n : VECTOR_MAX, flags);
 
-		/* a device that is full may say so with 0 */
+		/* a full device may return 0 instead of -ENOSPC */
 		if (res <= 0)
 			return drover_stream_fail(ch, "send", res ? (int)res : -ENOSPC, e);
 		moved(ch, &ch->stats.tx_bytes, (size_t)res);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * UNIX stream sockets, by path or abstract name. A path that is taken is cleared only if
- * it is a socket of ours that nobody listens on any more; a socket is born with mode
- * 0600, never for a moment with more.
+ * UNIX stream sockets, by path or abstract name. A path that exists already is removed only if it
+ * is a socket of this user on which nobody listens any more. A new socket has mode 0600 from the
+ * start, so that there is no moment at which it has more.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static socklen_t fill(const struct drover_address *a, struct sockaddr_un *un)
 	size_t head = offsetof(struct sockaddr_un, sun_path), len = strlen(a->u.unix_.path);
 	bool abstract = a->u.unix_.abstract == DROVER_ON;
 
-	/* address/check.c has bounded the length to what fits beside one NUL */
+	/* address/check.c has limited the length to what fits together with a NUL */
 	memset(un, 0, sizeof(*un));
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path + abstract, a->u.unix_.path, len);
@@ -57,7 +57,7 @@ int drover_unix_connect(const struct drover_address *a, const struct drover_chan
 		r = drover_socket_connect(fd, (struct sockaddr *)&un, len, o->cancel, o->deadline);
 		if (r != -EAGAIN)
 			break;
-		/* The listener's backlog is full. Nothing tells when it is not: ask again. */
+		/* The listener's backlog is full. Nothing tells when it has room: try again. */
 		if (o->deadline && drover_now_ns() >= o->deadline) {
 			r = -ETIMEDOUT;
 			break;
@@ -72,7 +72,7 @@ int drover_unix_connect(const struct drover_address *a, const struct drover_chan
 	return 0;
 }
 
-/* Is the path a socket of ours without a listener? */
+/* Is the path a socket of this user without a listener? */
 static bool is_stale(const struct sockaddr_un *un, socklen_t len)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -109,7 +109,7 @@ int drover_unix_listen(const struct drover_address *a, const struct drover_chann
 	(void)o;
 	if (r < 0)
 		return r;
-	/* bind(2) gives the path the socket's own mode; umask belongs to the whole process */
+	/* bind(2) gives the path this mode; the umask would be the whole process's */
 	if (fchmod(fd, 0600) < 0)
 		r = -errno;
 	if (!r)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Sockets between a host and its guests; numbers only, so nothing to resolve. */
+/* Sockets between a host and its guests. Addresses are numbers, so there is no name to resolve. */
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static int make_socket(const struct drover_address *a, struct sockaddr_vm *vm, i
 {
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	/* address/check.c has made sure that both are decimal uint32 */
+	/* address/check.c has made sure that both are decimal numbers of 32 bits */
 	*vm = (struct sockaddr_vm){
 		.svm_family = AF_VSOCK,
 		.svm_cid = (unsigned int)strtoul(a->u.vsock.cid, NULL, 10),

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Is zero-copy worth it on this channel? The kernel tells, in each notification, whether
- * it had to copy after all: on loopback it always does, and then zero-copy costs more
- * than copying. So a channel begins with a few zero-copy sends and goes on plainly until
- * their notifications are in; where data really went out of the pages all sends follow
- * that way, and are judged again, window by window. Once off it stays off: a route that
- * copies rarely stops to. Linux 6.1 doesn't report: there only loopback is known to copy.
+ * Is zero-copy worth it on a channel? In each notification the kernel tells whether it had to
+ * copy the data after all. On loopback it always has to, and then zero-copy costs more than a
+ * plain send. So a channel begins with a few zero-copy sends, and sends plainly until their
+ * notifications have arrived. If the kernel did not copy, all later sends use zero-copy; they are
+ * judged again after each window of notifications. Once switched off, zero-copy stays off for the
+ * channel, since a route on which the kernel copies rarely changes. Linux 6.1 does not report
+ * copies: there only loopback is known to copy.
  *
- * All under tx_lock, called by channel.c and stream.c.
+ * The caller holds tx_lock in all functions. Called by channel.c and stream.c.
  */
 #include <errno.h>
 
@@ -15,11 +16,11 @@
 #include "base/log.h"
 #include "channel/internal.h"
 
-/* Sends that a verdict needs. Bounds what a channel loses that can't do it. */
+/* Sends needed for the first verdict; so few that a channel on which it fails loses little. */
 #define PROBE_SENDS 8u
-/* Notifications a running judgement looks at. */
+/* Notifications in a window, for the verdicts after the first. */
 #define WINDOW 64u
-/* Below this, pinning pages and a notification cost more than a copy. */
+/* Below this size, pinning the pages and handling a notification cost more than a copy. */
 #define MIN_BYTES 16384u
 
 static void switch_off(struct drover_channel *ch, const char *reason)
@@ -34,7 +35,7 @@ static void judge(struct drover_channel *ch, const struct drover_ring_zc *zc)
 {
 	uint64_t n = zc->notified - ch->zc.base_notified;
 	uint64_t copied = zc->copied - ch->zc.base_copied;
-	/* a send that was refused has a number, but no notification */
+	/* a send that the kernel refused has a sequence number, but no notification */
 	bool probed = zc->seq >= PROBE_SENDS && zc->done == zc->seq && n;
 
 	if (ch->zc.verdict == ZC_OFF ||
@@ -67,7 +68,7 @@ void drover_zc_update(struct drover_channel *ch)
 	judge(ch, &zc);
 }
 
-/* Stops counting at the limit: vectors of thousands are not walked for this. */
+/* Stops counting at the limit, so that a long vector is not walked to its end. */
 static bool long_enough(const struct iovec *iov, unsigned int n)
 {
 	size_t sum = 0;
