@@ -11,24 +11,25 @@
 struct drover_error;
 
 /*
- * Fault handlers: who touches a page that has not arrived is kept waiting, and we are told.
- * Armed before the guest runs. The handler's death neither lets a toucher read what is not
- * there nor kills it: another handler takes over what is left.
+ * Fault handlers of a postcopy's destination. A thread that touches a page that has not arrived
+ * waits, and droverd learns of it. The handler is armed before the guest runs. If the daemon that
+ * holds the handler dies, waiting threads go on waiting: they neither read missing content nor
+ * die, and the handler of the next daemon takes over.
  */
 
 /**
  * struct drover_fault_source - what a guest link offers to fault handlers
  * @ram: the blocks, with their files; outlives the handler
- * @uffd: userfaultfd of the VMM, -1: none; stays the guest link's
+ * @uffd: userfaultfd of the VMM, -1: none; owned by the guest link
  * @base: address of each block in the VMM
- * @arm: the VMM drops its page-table entries of every page without a received bit; called
- *	by a handler that needs it, when new touches are caught already. NULL: it can't
+ * @arm: makes the VMM drop its page-table entries of all pages without a received bit. A handler
+ *	that needs it calls it when new faults are caught already. NULL: the VMM can't do it
  * @opaque: first argument of @arm
- * @received: a bitmap a block, shared with the VMM (agent/ledger.h); filled in by the engine.
- *	Before @start of the handler it says what has arrived; from then on the handler sets
- *	bits, with release order, before it lets touchers go on
- * @adopt: an earlier handler armed all this and has died: nothing that arrived is forgotten,
- *	and who was waiting is told again
+ * @received: a bitmap for each block, shared with the VMM (agent/ledger.h); the engine fills this
+ *	in. Before the handler's @start it says which pages have arrived; from then on the
+ *	handler sets the bits, with release order, and only then lets waiting threads go on
+ * @adopt: the handler of a daemon that died had armed the guest: pages that arrived then stay
+ *	published, and faults of threads that still wait are reported again
  */
 struct drover_fault_source {
 	const struct drover_ram *ram;
@@ -41,11 +42,11 @@ struct drover_fault_source {
 };
 
 /**
- * struct drover_fault - somebody waits for a page
- * @block, @page: which one
- * @time_ns: CLOCK_MONOTONIC when it was first touched
- * @pid: the thread, 0 when it is not known
- * @write: it was going to write
+ * struct drover_fault - a thread waits for a page
+ * @block, @page: the page
+ * @time_ns: CLOCK_MONOTONIC of the first touch
+ * @pid: id of the thread, 0 when it is not known
+ * @write: the touch was a write
  */
 struct drover_fault {
 	unsigned int block;
@@ -56,21 +57,23 @@ struct drover_fault {
 };
 
 /**
- * struct drover_fault_ops - one way to keep touchers waiting
+ * struct drover_fault_ops - a fault handler
  * @name: as in the `fault-handler` option
- * @guarantee: one line: whom it keeps waiting
- * @probe: 1 usable; 0 not usable and @why says what is missing. @received is not looked at
- * @start: from its return on, who touches a page without a received bit waits. @src is
- *	copied, what it points to outlives the handler
- * @host: where a block's content is received to: a mapping nobody waits at
- * @fds: descriptors to poll for POLLIN before @next; at most @max. Returns how many
- * @next: who waits. Never blocks. Returns how many of @max were filled in, 0: none now. A
- *	page is told once, and once more to a handler that takes over
- * @publish: content of these runs is complete, or, with @zero, they read as zero: the
- *	received bits are set and waiters go on. Twice is harmless
- * @received: OR the received pages of a block into @map
- * @stop: @open: everybody goes on, everything was received; else touchers go on waiting
- *	for another handler. Idempotent
+ * @guarantee: one line that says which threads it keeps waiting
+ * @probe: returns 1: usable; 0: not usable, and @why says what is missing. Does not look at the
+ *	source's @received
+ * @start: once it has returned, a thread that touches a page without a received bit waits.
+ *	@src is copied; what it points to must outlive the handler
+ * @host: the mapping into which a block's content is received; accesses to it never wait
+ * @fds: gives the descriptors to poll for POLLIN before @next, at most @max. Returns their number
+ * @next: gives the faults for which threads wait. Never blocks. Returns how many of @max were
+ *	filled in, 0 when there are none now. A page is reported once by each handler, so once
+ *	more by one that takes over
+ * @publish: the content of these runs is complete, or, with @zero, they are to read as zero: sets
+ *	the received bits, then lets waiting threads go on. Publishing a page twice is harmless
+ * @received: ORs the received pages of a block into @map
+ * @stop: with @open everything has been received and all threads go on; without it threads that
+ *	touch missing pages go on waiting for another handler. NULL is fine
  *
  * All but @start and @stop may be called by several threads at once.
  */
@@ -90,17 +93,17 @@ struct drover_fault_ops {
 	void (*stop)(void *state, bool open);
 };
 
-/* All handlers built in, best first; NULL-terminated. */
+/* All handlers that are built in, the best first; NULL-terminated. */
 const struct drover_fault_ops *const *drover_fault_table(void);
 
 #define DROVER_FAULT_REPORT_MAX 512
 
 /**
- * drover_fault_select() - choose, without arming anything
+ * drover_fault_select() - choose a handler without arming it
  * @want: value of the `fault-handler` option ("auto", "kmod", ...)
- * @report: DROVER_FAULT_REPORT_MAX bytes: a line a handler, and why it was not taken
+ * @report: DROVER_FAULT_REPORT_MAX bytes: one line for each handler that was not taken, with why
  *
- * Return: the handler; NULL when none that is wanted can be used, then @e says why.
+ * Return: the handler; NULL when none that @want allows can be used, then @e says why.
  */
 const struct drover_fault_ops *drover_fault_select(const struct drover_fault_source *src,
 						   const char *want, char *report,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The fault handler `kmod`: guest RAM is a region of the kernel module, whose loader we
- * become. The gate and its received bits are the module's and outlive us. Content is
- * received straight into the final page, by a mapping that has no gate.
+ * The fault handler `kmod`: guest RAM is a region of the kernel module, and droverd becomes the
+ * region's loader. The gate and its received bits belong to the module and outlive droverd. Page
+ * content is received straight into the final page, through the loader's mapping, which has no
+ * gate.
  *
- * What is published has its bit in the source's bitmap before it has the module's: who takes
- * over publishes what the former has and the latter lacks.
+ * publish sets a page's bit in drover_fault_source.received before the module sets its own. So a
+ * handler that takes over publishes the pages whose bit is set there and missing in the module.
  *
- * Blocks may lie in one region, at offsets that are no multiple of a bitmap's word.
+ * Several blocks may lie in one region, at offsets that are no multiple of a bitmap's word.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,8 +28,9 @@
 #define REQUESTS_MAX 64u
 
 /**
- * struct kmod_region - a region and the blocks in it
- * @fd: its vm descriptor, the guest link's
+ * struct kmod_region - a region, in which one or more blocks lie
+ * @fd: the region's vm descriptor, owned by the guest link
+ * @loader: the region's loader descriptor, owned by the handler
  */
 struct kmod_region {
 	int fd;
@@ -88,7 +90,7 @@ static int kmod_probe(const struct drover_fault_source *src, char *why, size_t l
 	return 0;
 }
 
-/* The block's region, adopted when it is a new one. */
+/* Find the block's region; a region that is not in the table yet is adopted. */
 static int region_of(struct kmod_fault *s, unsigned int block, int dev, struct drover_error *e)
 {
 	const struct drover_ram_block *b = &s->ram->block[block];
@@ -140,7 +142,7 @@ static unsigned int kmod_fds(void *state, int *fd, unsigned int max)
 	return i;
 }
 
-/* Which block has this page of a region? Some pages of one may belong to none. */
+/* Find the block to which a page of a region belongs; there may be none. */
 static bool block_of(const struct kmod_fault *s, unsigned int region, uint64_t page,
 		     struct drover_fault *ret)
 {
@@ -159,7 +161,7 @@ static bool block_of(const struct kmod_fault *s, unsigned int region, uint64_t p
 	return false;
 }
 
-/* A page of no block holds nothing that could arrive. */
+/* No content will ever arrive for a page outside all blocks, so it is published as zero. */
 static int no_block(const struct kmod_fault *s, unsigned int region, uint64_t page,
 		    struct drover_error *e)
 {
@@ -223,7 +225,7 @@ static int bad_run(const struct kmod_fault *s, const struct drover_ram_run *run,
 			  (unsigned long long)run->npages);
 }
 
-/* Those of its pages that had not arrived; the guest may have written to the others. */
+/* Punch out the run's pages that had not arrived; the guest may have written to the others. */
 static int drop(const struct kmod_fault *s, const struct drover_ram_run *run,
 		struct drover_error *e)
 {
@@ -241,7 +243,7 @@ static int drop(const struct kmod_fault *s, const struct drover_ram_run *run,
 	return 0;
 }
 
-/* To the module; runs of one region that follow each other are one command. */
+/* Publish runs in the module; consecutive runs in one region go into one command. */
 static int tell(const struct kmod_fault *s, const struct drover_ram_run *run, unsigned int n,
 		struct drover_error *e)
 {
@@ -284,7 +286,7 @@ static int kmod_publish(void *state, const struct drover_ram_run *run, unsigned 
 	return r < 0 ? drover_err_prefix(e, "fault handler kmod: "), r : 0;
 }
 
-/* What the module has as published. */
+/* Add to @map the block's pages that are published in the module. */
 static int published(const struct kmod_fault *s, unsigned int block, uint64_t *map,
 		     struct drover_error *e)
 {
@@ -314,7 +316,10 @@ static int kmod_received(void *state, unsigned int block, uint64_t *map, struct 
 
 /* ---- begin and end ---- */
 
-/* What has arrived is published; of a handler that has died, also the other way round. */
+/*
+ * Publish in the module what the received bitmap has. With @adopt first add to the bitmap what an
+ * earlier handler has published in the module.
+ */
 static int publish_got(struct kmod_fault *s, unsigned int block, bool adopt,
 		       struct drover_error *e)
 {
@@ -355,7 +360,10 @@ static int kmod_start(const struct drover_fault_source *src, void **ret_state,
 		if (r < 0)
 			drover_err_prefix(e, "ram %s: ", s->ram->block[i].name);
 	}
-	/* Closed first: who is here already waits a moment rather than seeing what is to come. */
+	/*
+	 * The gate is closed before anything is published: a thread that touches a page now waits a
+	 * moment, rather than reading content that has not arrived.
+	 */
 	for (i = 0; r >= 0 && i < s->n; i++)
 		r = drover_kdev_gate(s->region[i].loader, gate, e);
 	for (i = 0; r >= 0 && i < s->ram->n; i++)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+/* The table of fault handlers, and the choice of one. Called by the engine's destination. */
 #include "fault/fault.h"
 
 #include <errno.h>

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The fault handler `userfaultfd`: the VMM's mapping of guest RAM is registered with the
- * VMM's own userfaultfd, which it has passed to us, for pages that the file has not
- * (missing) and for those that it has but the VMM has not mapped (minor). Content is
- * received through our mapping of the file, where nobody waits; to publish is to map it.
+ * The fault handler `userfaultfd`: the VMM's mapping of guest RAM is registered with the VMM's own
+ * userfaultfd, which the VMM has passed to droverd, for pages that the file does not have
+ * (missing faults) and for pages that the file has but the VMM has not mapped (minor faults).
+ * Content is received through droverd's mapping of the file, where no access waits; publishing a
+ * page maps it in the VMM.
  *
- * A page waits if the VMM has no page-table entry for it. So the order is: register, then
- * the VMM drops its entries of what has not arrived, then the guest may run. And: content,
- * then the received bit, then the entry. What has its bit and no entry (received before
- * there was a handler, holes, what the VMM has dropped since) is answered by next() itself,
- * and nobody is told.
+ * A thread of the VMM waits at a page for which the VMM has no page-table entry. So the order at
+ * the start is: register, then the VMM drops its entries of pages that have not arrived, then the
+ * guest may run. The order for a page is: content, then the received bit, then the entry. A page
+ * can have its bit and no entry: it arrived before the handler started, it is a hole, or the VMM
+ * has dropped the entry since. next() maps such a page itself and does not report the fault.
  *
- * The registration is the VMM's and outlives us: vCPUs wait for the next handler. What was
- * read and not answered is lost with us, so that one wakes everybody, who then ask again.
- * Not gated: read(2) and write(2) of the file, and mappings of other processes.
+ * The registration belongs to the VMM and outlives droverd: vCPUs wait for the next handler. Faults
+ * that a dead daemon had read and not answered are lost. So the next handler wakes all waiting
+ * threads, which then fault again. Not gated: read(2) and write(2) of the file, and mappings of
+ * other processes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,18 +38,18 @@
 #define MODE (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR)
 #define FEATURES ((uint64_t)UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
 #define MESSAGES_MAX 32u
-/* Pages mapped along with one that was there already: those of one page table. */
+/* When a fault hits a page that has arrived, pages around it are mapped: those of a page table. */
 #define WINDOW 512u
-/* Holes among them that are stepped over. */
+/* Mapping around stops after so many pages that could not be mapped. */
 #define WINDOW_GAPS 8u
-/* The kernel may ask for another try; not for ever. */
+/* How often a page is tried again when the kernel answers -EAGAIN. */
 #define TRIES_MAX 100000u
 
 /**
  * struct uffd_fault - a handler
- * @got: the source's received bitmaps
- * @asked: pages that were told and were not there then
- * @mapped: pages that are not worth mapping along with others: it was done or tried once
+ * @src: a copy of what the guest link offers, with the received bitmaps
+ * @asked: pages whose fault next() has reported, or is about to
+ * @mapped: pages that map_around() skips: mapping them was done or tried once
  */
 struct uffd_fault {
 	struct drover_fault_source src;
@@ -72,7 +74,7 @@ static void uffd_freep(struct uffd_fault **s)
 		uffd_free(*s);
 }
 
-/* Others set bits of the same words meanwhile. */
+/* Atomic, since other threads set bits of the same words meanwhile. */
 static bool bit(const uint64_t *map, uint64_t page)
 {
 	return __atomic_load_n(&map[page / 64], __ATOMIC_ACQUIRE) >> (page % 64) & 1;
@@ -102,8 +104,8 @@ static int refuse(char *why, size_t len, const char *fmt, ...)
 }
 
 /*
- * One page, for a moment: only that tells how the VMM made its userfaultfd. Where an
- * earlier handler has registered it, it must stay so.
+ * Register one page of each block for a moment: only that tells with which features the VMM made
+ * its userfaultfd. What an earlier handler has registered must stay registered.
  */
 static int probe_register(const struct drover_fault_source *src, char *why, size_t len)
 {
@@ -160,14 +162,14 @@ static int map_failed(const struct uffd_fault *s, unsigned int block, uint64_t p
 			  drover_strerror(r));
 }
 
-/* Of a page that has arrived: what the file has there, or zeros. 0, or what the kernel said. */
+/* Map a page that has arrived: the file's content, or zeros for a hole. 0 or the kernel's errno. */
 static int map_page(struct uffd_fault *s, unsigned int block, uint64_t page)
 {
 	uint64_t at = address(s, block, page), done;
 	unsigned int tries;
 	int r = 0;
 
-	/* A balloon may make a hole of it in between, as often as it likes. */
+	/* A balloon may turn the page into a hole between the two calls, any number of times. */
 	for (tries = 0; tries < TRIES_MAX; tries++) {
 		r = drover_uffd_continue(s->src.uffd, at, DROVER_PAGE_SIZE, &done);
 		if (r == -EFAULT)
@@ -181,7 +183,7 @@ static int map_page(struct uffd_fault *s, unsigned int block, uint64_t page)
 	return r == -EEXIST ? -EAGAIN : r;
 }
 
-/* Of a run that has arrived: up to the first page that is a hole or mapped already. */
+/* Map pages of a run that has arrived, up to the first that is a hole or mapped already. */
 static uint64_t map_some(struct uffd_fault *s, unsigned int block, uint64_t page, uint64_t n)
 {
 	uint64_t done;
@@ -219,7 +221,7 @@ static bool worth_mapping(const struct uffd_fault *s, unsigned int block, uint64
 	return is_received(s, block, page) && !bit(s->mapped[block], page);
 }
 
-/* What lies around a page that was there: each of its neighbours would cost a fault, too. */
+/* Map pages around one that had arrived before it was touched: each would cost a fault, too. */
 static void map_around(struct uffd_fault *s, unsigned int block, uint64_t page)
 {
 	uint64_t first = page - page % WINDOW, n = drover_pages(s->src.ram->block[block].size);
@@ -231,7 +233,7 @@ static void map_around(struct uffd_fault *s, unsigned int block, uint64_t page)
 			;
 		if (to > at)
 			to = at + map_some(s, block, at, to - at);
-		/* A hole, or mapped by somebody else: behind it there may be more. */
+		/* A hole, or mapped already: step over it, as more may follow. */
 		if (to < end && worth_mapping(s, block, to)) {
 			drover_bitmap_set_range_atomic(s->mapped[block], to, 1);
 			gaps++;
@@ -239,7 +241,7 @@ static void map_around(struct uffd_fault *s, unsigned int block, uint64_t page)
 	}
 }
 
-/* Somebody has touched a page that has arrived. */
+/* Answer a fault on a page that has arrived. */
 static int answer(struct uffd_fault *s, unsigned int block, uint64_t page, struct drover_error *e)
 {
 	int r = map_run(s, block, page, 1, e);
@@ -281,7 +283,7 @@ static bool block_of(const struct uffd_fault *s, uint64_t addr, struct drover_fa
 	return false;
 }
 
-/* 1: @ret is to be told; 0: it is not */
+/* Handle one event. Returns 1 when the fault @ret is to be reported, 0 when not, or an errno. */
 static int look(struct uffd_fault *s, const struct uffd_msg *m, struct drover_fault *ret,
 		struct drover_error *e)
 {
@@ -292,14 +294,15 @@ static int look(struct uffd_fault *s, const struct uffd_msg *m, struct drover_fa
 	};
 	int r = 0;
 
-	/* News that we never asked for: to have read it is what the VMM waits for. */
+	/* Other events, if the VMM enabled any: it waits only until they have been read. */
 	if (m->event == UFFD_EVENT_FORK)
 		close((int)m->arg.fork.ufd);
 	if (m->event != UFFD_EVENT_PAGEFAULT || !block_of(s, m->arg.pagefault.address, &f))
 		return 0;
 	/*
-	 * Who publishes sets the received bit and looks at this one then, so one of us sees
-	 * the other. Told before: it will be mapped, and that wakes all.
+	 * This thread sets the asked bit and then looks at the received bit; the publisher sets
+	 * the received bit and then looks at the asked bit. So at least one of the two sees the
+	 * other. If the page was reported before, the publisher maps it, which wakes all waiters.
 	 */
 	if (!is_received(s, f.block, f.page) &&
 	    drover_bit_test_and_set_atomic(s->asked[f.block], f.page) &&
@@ -322,7 +325,7 @@ static int uffd_next(void *state, struct drover_fault *fault, unsigned int max,
 	ssize_t n;
 	int r;
 
-	/* Until there is something to tell: what was answered here leaves nothing. */
+	/* Read on until there is a fault to report: look() may have answered all that were read. */
 	while (max && !got) {
 		n = read(s->src.uffd, m, sizeof(m[0]) * (max < MESSAGES_MAX ? max : MESSAGES_MAX));
 		if (n < 0 && errno == EINTR)
@@ -359,7 +362,7 @@ static int bad_run(const struct uffd_fault *s, const struct drover_ram_run *run,
 			  (unsigned long long)run->npages);
 }
 
-/* Those of its pages that had not arrived; the guest may have written to the others. */
+/* Punch out the run's pages that had not arrived; the guest may have written to the others. */
 static int drop(const struct uffd_fault *s, const struct drover_ram_run *run,
 		struct drover_error *e)
 {
@@ -381,7 +384,7 @@ static int drop(const struct uffd_fault *s, const struct drover_ram_run *run,
 	return 0;
 }
 
-/* A hole has no entry: it costs a page, so it is mapped when somebody waits for it. */
+/* Mapping a hole allocates a page, so a page of zeros is mapped only if a thread waits for it. */
 static int publish_zero(struct uffd_fault *s, const struct drover_ram_run *run,
 			struct drover_error *e)
 {
@@ -392,7 +395,7 @@ static int publish_zero(struct uffd_fault *s, const struct drover_ram_run *run,
 		return r;
 	drover_bitmap_set_range_atomic(s->src.received[run->block], run->page, run->npages);
 	for (page = run->page; r >= 0 && page < end; page++) {
-		/* Read by an exchange: who sets a bit after it sees the received bit. */
+		/* A read-modify-write: look() sets its bit before it, or sees the received bit. */
 		if (page == run->page || page % 64 == 0)
 			word = __atomic_fetch_or(&s->asked[run->block][page / 64], 0,
 						 __ATOMIC_ACQ_REL);
@@ -401,7 +404,7 @@ static int publish_zero(struct uffd_fault *s, const struct drover_ram_run *run,
 	}
 	if (r < 0)
 		return r;
-	/* Who was not told yet asks again, and is answered then. */
+	/* A thread whose fault next() has not read yet faults again; next() answers it then. */
 	r = drover_uffd_wake(s->src.uffd, address(s, run->block, run->page),
 			     drover_page_off(run->npages));
 	return r < 0 ? map_failed(s, run->block, run->page, r, e) : 0;
@@ -447,10 +450,10 @@ static int uffd_received(void *state, unsigned int block, uint64_t *map, struct 
 
 /* ---- begin and end ---- */
 
-/* The first @n blocks: who waits there goes on, and nobody waits any more. */
+/* Unregister the first @n blocks: threads that wait there go on, and no touch waits any more. */
 static void unregister(const struct drover_fault_source *src, unsigned int n)
 {
-	/* Fails only when the VMM has gone, and its memory with it. */
+	/* It can only fail if the VMM has exited, and then its memory is gone, too. */
 	while (n--)
 		drover_uffd_unregister(src->uffd, src->base[n], src->ram->block[n].size);
 }
@@ -466,7 +469,7 @@ static int register_all(const struct drover_fault_source *src, struct drover_err
 			continue;
 		drover_err(e, r, "fault handler userfaultfd: ram %s: register: %s",
 			   src->ram->block[i].name, drover_strerror(r));
-		/* Those of an earlier handler keep their waiters. */
+		/* What an earlier handler has registered stays so: threads may wait there. */
 		if (!src->adopt)
 			unregister(src, i);
 		return r;
@@ -503,7 +506,7 @@ static int uffd_start(const struct drover_fault_source *src, void **ret_state,
 	r = register_all(src, e);
 	if (r < 0)
 		return r;
-	/* Also after an earlier handler, which may have died before it got here. */
+	/* Also when adopting: the earlier handler may have died before it came to this step. */
 	r = src->arm(src->opaque, e);
 	if (r < 0) {
 		if (!src->adopt)
