@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A QMP client that never waits longer than it was told. Messages are read one at a
- * time; an event found while waiting for an answer is kept, in order, for whoever asks
- * for events. An answer carries the id of its command: one that came too late for an
- * earlier call is not taken for the present one's.
+ * A QMP client that never waits longer than its caller allows. It reads one message at a time.
+ * An event that arrives while it waits for an answer is kept, in order, for qmp_client_event().
+ * An answer has the id of its command, so a late answer to an earlier call that has timed out is
+ * not taken for the answer to the present one.
  */
 #include "qmp/client.h"
 
@@ -25,8 +25,8 @@
 
 /**
  * struct qmp_client - see the header
- * @buf: bytes read and not parsed: @left of them at @at
- * @events: JSON array of events nobody asked for yet
+ * @buf: bytes that were read; @left of them, from @at, are not parsed yet
+ * @events: JSON array of events that wait for qmp_client_event()
  */
 struct qmp_client {
 	int fd;
@@ -84,7 +84,7 @@ static int fill(struct qmp_client *c, uint64_t deadline, struct drover_error *e)
 	return 0;
 }
 
-/* The next message, whatever it is: always an object. */
+/* Read the next message of any kind; it is always an object. */
 static int read_message(struct qmp_client *c, uint64_t deadline, struct json_object **ret,
 			struct drover_error *e)
 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Finds the values in a stream of JSON without framing; base/json.c then judges each.
+ * Finds the values in a stream of JSON without framing; base/json.c then parses each of them.
  *
- * The scanner knows just enough to tell where a value ends: strings with their escapes,
- * and the depth of brackets. While skipping (a value too long or too deep) it scans on
- * without keeping bytes, so memory stays bounded and the value's end is still found.
- * After a byte that can't be JSON (recovering) it drops input up to a structural or
- * control character, as QEMU's lexer does. 0xff can't occur in UTF-8: a client that has
- * lost its place sends it to start afresh. Used by the QMP server, one stream a client.
+ * The scanner knows just enough of JSON to tell where a value ends: strings with their escapes,
+ * and the depth of brackets. When a value is too long or too deep it scans on without keeping
+ * bytes (skipping), so that memory stays bounded and the value's end is still found. After a byte
+ * that can't be JSON it drops input up to a structural or control character (recovering), as
+ * QEMU's lexer does. A client that does not know what it has sent before sends 0xff, which can't
+ * occur in UTF-8, to start afresh. The QMP server and client have one stream for each connection.
  */
 #include "qmp/framing.h"
 
@@ -19,11 +19,11 @@
 #include "base/err.h"
 #include "base/json.h"
 
-#define BUFFER_KEPT 65536u      /* a larger buffer is given back after its message */
+#define BUFFER_KEPT 65536u      /* a larger buffer is freed after its message */
 
 enum scan {
-	SCAN_BETWEEN,                   /* no value has begun */
-	SCAN_INSIDE,                    /* within brackets */
+	SCAN_BETWEEN,                   /* between values */
+	SCAN_INSIDE,                    /* within brackets, outside strings */
 	SCAN_STRING,
 	SCAN_ESCAPE,                    /* after a backslash in a string */
 	SCAN_BARE,                      /* a number or name at the top level */
@@ -34,12 +34,12 @@ struct drover_json_stream {
 	size_t max, n, cap;
 	char *buf;
 	enum scan scan;
-	char quote;                     /* what ends the string */
+	char quote;                     /* the quote that ends the string */
 	size_t depth;
-	bool skipping;                  /* the error is told already; bytes are not kept */
+	bool skipping;                  /* the error was reported; bytes are not kept */
 };
 
-/* What one byte does to the value under way. */
+/* What one byte means for the present value. */
 enum step { STEP_DROP, STEP_KEEP, STEP_END, STEP_END_BEFORE, STEP_BAD };
 
 struct drover_json_stream *drover_json_stream_new(size_t max)
@@ -77,7 +77,7 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* A byte that numbers and names are made of. */
+/* Can a number or a name contain this byte? */
 static bool is_bare(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == 'E' || c == '-' ||
@@ -135,7 +135,7 @@ static enum step step(struct drover_json_stream *s, char c)
 		if ((unsigned char)c >= 0x20 && (unsigned char)c < 0xfe && !strchr("{}[]:,", c))
 			return STEP_DROP;
 		s->scan = SCAN_BETWEEN;
-		/* The character that ended the bad input is the first of the next. */
+		/* The character that ends the bad input is the first of the next value. */
 		if ((unsigned char)c < 0x20 || (unsigned char)c >= 0xfe || !strchr("{[", c))
 			return STEP_DROP;
 		return step_outside(s, c);
@@ -165,7 +165,7 @@ static int keep(struct drover_json_stream *s, char c)
 	return 0;
 }
 
-/* Tell the limit once, then go on to the value's end without keeping it. */
+/* Report once that the value exceeds a limit, then scan to its end without keeping it. */
 static int skip(struct drover_json_stream *s, int err, struct drover_error *e)
 {
 	size_t depth = s->depth;
@@ -209,7 +209,7 @@ static int give_up(struct drover_json_stream *s, char c, struct drover_error *e)
 {
 	bool told = s->skipping, structural = c && strchr("{}[]:,", c);
 
-	/* 0xff ends bad input itself; so does a stray bracket. */
+	/* 0xff and a stray bracket are bad input and its end at once. */
 	start_afresh(s, (unsigned char)c >= 0xfe || structural ? SCAN_BETWEEN : SCAN_RECOVERING);
 	if (told)
 		return 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The main thread's loop. One event is taken at a time, so that a callback may free
- * any source, the one it was called for included: no later event of the same batch
- * can point to it. The kernel hands ready descriptors out in turn, so this is fair.
+ * The main thread's loop. It takes one event at a time, so that a callback may free any source,
+ * also the one for which it was called: there is no later event of the same batch that could
+ * point to a freed source. The kernel returns ready descriptors in turn, so no source starves.
  */
 #include "qmp/loop.h"
 
@@ -71,7 +71,7 @@ void loop_modify(struct loop_source *s, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = s };
 
-	/* Cannot fail for an fd that is added: nothing is allocated. */
+	/* This can't fail for an fd that was added, since nothing is allocated. */
 	epoll_ctl(s->loop->epfd, EPOLL_CTL_MOD, s->fd, &ev);
 }
 
