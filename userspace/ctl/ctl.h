@@ -13,10 +13,10 @@ struct qmp_client;
 /* Exit statuses */
 enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
-/* Patience with a daemon that answers at once by contract. */
+/* How long droverctl waits for an answer; the daemon answers every command at once. */
 #define CTL_TIMEOUT_MS 10000
 
-/* Which options a verb takes, beside those that all take. */
+/* The options that a verb takes, beside those that all verbs take. */
 #define CTL_OPT_CONFIG  (1u << 0)
 #define CTL_OPT_SET     (1u << 1)
 #define CTL_OPT_CHANNEL (1u << 2)
@@ -28,7 +28,7 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
 #define CTL_LIST_MAX 512
 
-/** struct ctl_list - a repeatable option's values, in order; borrowed strings */
+/** struct ctl_list - the values of a repeatable option, in order; the strings are argv's */
 struct ctl_list {
 	const char *item[CTL_LIST_MAX];
 	unsigned int n;
@@ -36,14 +36,14 @@ struct ctl_list {
 
 /**
  * struct ctl - one run of droverctl
- * @socket: of the daemon
- * @json: print what the daemon said, as it said it
- * @goal: of --goal, or NULL
- * @postcopy_after: of --postcopy-after, or NULL
+ * @socket: path of the daemon's QMP socket
+ * @json: print the daemon's answer as it is
+ * @goal: value of --goal, or NULL
+ * @postcopy_after: value of --postcopy-after, or NULL
  * @explain: print the config and don't migrate
- * @given: CTL_OPT_* that were given
- * @arg, @nargs: what follows the verb
- * @client: connected by ctl_connect(), freed by main()
+ * @given: the CTL_OPT_* that were given
+ * @arg, @nargs: the arguments after the verb
+ * @client: made by ctl_connect(), freed by main()
  */
 struct ctl {
 	const char *socket;
@@ -62,9 +62,9 @@ struct ctl {
 
 /**
  * struct ctl_verb - a row of the table that parsing, help and completion use
- * @args: synopsis of what follows the name
- * @min, @max: number of arguments; @max -1: any
- * @options: CTL_OPT_* allowed
+ * @args: synopsis of the arguments after the name
+ * @min, @max: number of arguments; @max -1: any number
+ * @options: the CTL_OPT_* that are allowed
  * @fn: returns the exit status
  */
 struct ctl_verb {
@@ -78,14 +78,17 @@ struct ctl_verb {
 
 /* main.c */
 int ctl_connect(struct ctl *c);
-/* Report a failure as --json or text asks; returns CTL_FAILED. */
+/* Print a failure, as JSON with --json, else as text; returns CTL_FAILED. */
 int ctl_fail(const struct ctl *c, const struct drover_error *e);
-/* Report wrong usage; returns CTL_USAGE. */
+/* Print what is wrong with the command line; returns CTL_USAGE. */
 int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Connect if need be and call; @args is taken over. CTL_DONE or reported CTL_FAILED */
+/*
+ * Connect if that is not done yet, and call a command; takes over @args. Returns CTL_DONE, or
+ * CTL_FAILED after it has printed the failure.
+ */
 int ctl_call(struct ctl *c, const char *command, struct json_object *args,
 	     struct json_object **ret);
-/* Call a command whose answer holds nothing; --json prints it. */
+/* Call a command whose answer is empty; --json prints the answer. */
 int ctl_do(struct ctl *c, const char *command, struct json_object *args);
 void ctl_print_json(struct json_object *o);
 
@@ -95,19 +98,19 @@ void ctl_print_json(struct json_object *o);
 #include "ctl/verbs.def"
 #undef VERB
 
-/* verb-migrate.c: `channels` when --channel was given, else `uri`, into the arguments */
+/* verb-migrate.c: put `channels` into @args if --channel was given, else `uri`. */
 int ctl_add_address(const struct ctl *c, struct json_object *args, struct drover_error *e);
 
-/* verb-config.c: NAME=VALUE by the option table */
+/* verb-config.c: NAME=VALUE by the table of options */
 /**
  * ctl_parse_set() - put NAME=VALUE into an object
- * @defaults: `default` puts the default's value; otherwise it removes the member
+ * @defaults: whether NAME=default puts the default's value there, or removes the member
  *
  * Return: 0, or -EINVAL with a message that names the option.
  */
 int ctl_parse_set(struct json_object *o, const char *text, bool defaults, struct drover_error *e);
 
-/* Follow the migration to its end. @quiet: say nothing until then. */
+/* Follow the migration to its end. @quiet: print nothing until then. */
 int ctl_follow(struct ctl *c, bool quiet);
 
 #endif

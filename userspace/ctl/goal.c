@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * --goal: a wish expanded to config members by the table goals.def, and --explain, which
- * says why. Called by verb-migrate.c; nothing here talks to the daemon.
+ * --goal, which the table goals.def expands to config members, and --explain, which prints the
+ * reason for each. Called by verb-migrate.c; nothing here talks to the daemon.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 enum when { ALWAYS, MULTI };
 
-/* A goal, or with @option one of the members of the goal before it. */
+/* A row is a goal or, if it has an @option, a member that belongs to the goal before it. */
 static const struct row {
 	const char *goal, *argument, *doc;
 	const char *option, *value;

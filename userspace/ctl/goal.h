@@ -10,16 +10,16 @@ struct json_object;
 /**
  * goal_expand() - put a goal's members into an object
  * @text: NAME or NAME=ARGUMENT
- * @multi: the transport has several channels
+ * @multi: the transport can have several channels
  *
  * Return: 0, or -EINVAL with a message that quotes @text.
  */
 int goal_expand(const char *text, bool multi, struct json_object *o, struct drover_error *e);
 
 /**
- * goal_explain() - print a config, a member and its reason a line
- * @text: the goal it was made from, valid, or NULL
- * @config: what would be sent: the goal's members, with what the user gave over them
+ * goal_explain() - print a config: one line for each member, with its reason
+ * @text: the valid goal from which it was made, or NULL
+ * @config: what would be sent: the goal's members, overridden by what the user gave
  */
 void goal_explain(const char *text, bool multi, struct json_object *config);
 

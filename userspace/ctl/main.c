@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * droverctl: the command line over QMP. Verbs and options are two tables; parsing,
- * usage and help come from them. Exit status: 0 done, 1 failed, 2 usage.
+ * droverctl: a command line for a droverd, over QMP. Verbs and options are two tables, from which
+ * parsing, usage and help are made. Exit status: 0 done, 1 failed, 2 wrong usage.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -26,13 +26,13 @@ static const struct ctl_verb verbs[] = {
 };
 
 enum {
-	OPT_FIRST = 255,        /* above every character */
+	OPT_FIRST = 255,        /* above every character, which getopt uses for short options */
 #define FLAG(id, n, a, v, h) OPT_##id,
 #include "ctl/flags.def"
 #undef FLAG
 };
 
-/* @verb: the CTL_OPT_* bit of an option that not every verb takes */
+/* @verb: the CTL_OPT_* bit of an option that only some verbs take; 0: all verbs take it */
 static const struct {
 	int id;
 	const char *name;
@@ -147,7 +147,7 @@ static bool list_add(struct ctl_list *l, const char *item)
 	return true;
 }
 
-/* -1 to go on, else the exit status. */
+/* Returns -1 to go on, else the exit status. */
 static int take_option(struct ctl *c, int id)
 {
 	bool ok = true;

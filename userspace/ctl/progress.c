@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What watch, --wait and status say: pure functions from query-migrate's answer to
- * text. Nothing here prints.
+ * The text that watch, --wait and status show, made from query-migrate's answer. All functions
+ * are pure: the callers print.
  */
 #define _GNU_SOURCE
 #include "ctl/progress.h"
@@ -101,22 +101,22 @@ unsigned int progress_percent(const struct progress *p)
 {
 	if (is(p, "completed"))
 		return 100;
-	/* Before the first round nothing is known to remain. */
+	/* Before the first round it is not known how much remains. */
 	if (!p->total || !p->round || p->remaining >= p->total)
 		return 0;
 	return (unsigned int)((double)(p->total - p->remaining) * 100 / (double)p->total);
 }
 
-/* What can be sent: as measured over rounds, before that as of the last moment. */
+/* Bytes/s that can be sent: as measured over rounds, before that the latest rate. */
 static uint64_t capacity(const struct progress *p)
 {
 	return p->bandwidth ? p->bandwidth : p->rate;
 }
 
 /*
- * Can't get smaller: as much is written as is sent, or nearly: a page counts once a round,
- * so a guest that writes all of its pages again is never seen to write more than is sent.
- * The first round says nothing yet.
+ * Does the guest write as fast as is sent, so that what remains can't get smaller? Nearly as fast
+ * is enough: a page counts once in a round, so the dirty rate of a guest that writes all its pages
+ * again never exceeds the rate of sending. The first round says nothing yet.
  */
 static bool diverges(const struct progress *p)
 {
@@ -136,7 +136,7 @@ unsigned int downtime_part(const char *name)
 {
 	size_t len = strlen(name);
 
-	/* downtime-us is the whole; the source sees the resume as part of commit. */
+	/* downtime-us is the sum; downtime-resume-us is part of the source's commit part. */
 	if (strncmp(name, "downtime-", DOWNTIME_PREFIX) != 0 || len <= DOWNTIME_PREFIX + 3 ||
 	    strcmp(name + len - 3, "-us") != 0 || strcmp(name, "downtime-resume-us") == 0)
 		return 0;
@@ -197,7 +197,7 @@ void progress_line(const struct progress *p, unsigned int width, bool bar, char 
 		buf[width] = '\0';
 }
 
-/* What would make it converge; the limit in force is the first suspect. */
+/* What would make the migration converge; max-bandwidth comes first, if it is what limits. */
 static void advice(const struct progress *p, char *buf, size_t size)
 {
 	uint64_t limit = p->expected_ms + p->expected_ms / 4 + 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The report of a postcopy's destination: how long touches of missing pages waited, as a
- * histogram. There is none without postcopy-blocktime.
+ * The part of a postcopy's report, at the destination, about how long the guest's threads waited
+ * for missing pages: a histogram. There is none without postcopy-blocktime.
  */
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -16,7 +16,7 @@ static uint64_t count_at(struct json_object *dist, size_t i)
 	return json_object_get_uint64(json_object_array_get_idx(dist, i));
 }
 
-/* Bucket N: [2^N, 2^(N+1)) us */
+/* Draws bucket N of the histogram: waits of [2^N, 2^(N+1)) us. */
 static void bucket(FILE *f, uint64_t low, uint64_t count, uint64_t most)
 {
 	const char *unit = low < 1024 ? "us" : low < 1 << 20 ? "ms" : "s";

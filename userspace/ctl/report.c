@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The page that `report` writes: verdict, timeline of rounds, downtime split, tables. All
- * drawings are inline SVG, all text is escaped: some of it is the peer's.
+ * The page that `report` writes: verdict, timeline of rounds, parts of the downtime, tables. All
+ * drawings are inline SVG. All text is escaped, since some of it comes from the peer.
  */
 #define _GNU_SOURCE
 #include "ctl/report.h"
@@ -13,16 +13,19 @@
 #include "base/cleanup.h"
 #include "ctl/progress.h"
 
-/* The drawing's coordinates: the plot, and room for the axes' words. */
+/* Coordinates of the drawing: the plot, and room for the labels of its axes. */
 #define LEFT 90
 #define WIDTH 820
 #define HEIGHT 220
 #define TOP 10
 #define BAR_HEIGHT 30
 #define BAR_Y(second) ((second) ? BAR_HEIGHT + 4 : 0)
-/* A round too short to see is drawn as wide as this. */
+/* The least width of a round in the drawing: a narrower one could not be seen. */
 #define THIN 1.0
-/* What takes less of the whole does not make the scale: the last pages' burst would dwarf all. */
+/*
+ * A round that takes a smaller share of the time does not count for the scale: otherwise the
+ * short burst of the last pages would make all others look small.
+ */
 #define SCALE_SHARE 0.01
 
 static const char head[] =
@@ -70,7 +73,7 @@ static void text(FILE *f, const char *s)
 		case '"': fputs("&quot;", f); break;
 		case '\'': fputs("&#39;", f); break;
 		default:
-			/* Controls have no place in HTML. */
+			/* HTML does not allow control characters. */
 			fputc((unsigned char)*s < ' ' && *s != '\n' ? ' ' : *s, f);
 		}
 }
@@ -109,7 +112,7 @@ static void tile(FILE *f, const char *value, const char *what)
 	fprintf(f, "</b>%s</div>\n", what);
 }
 
-/* What one looks for first. */
+/* The figures that readers look for first. */
 static void tiles(FILE *f, const struct progress *p, struct json_object *info)
 {
 	uint64_t us = json_number(info, "drover", "downtime-us", NULL);
@@ -173,8 +176,8 @@ static double rate_of(struct json_object *r)
 }
 
 /**
- * struct plot - the timeline's scales
- * @us: at the right edge
+ * struct plot - scales of the timeline
+ * @us: time at the right edge
  * @top: bytes/s at the upper edge
  */
 struct plot {
@@ -197,7 +200,10 @@ static double end_of(struct json_object *r)
 			json_number(r, NULL, "duration-us", NULL));
 }
 
-/* 1, 2, 2.5 or 5 times a power of ten, in units of which @base make the next; >= @least */
+/*
+ * The step between the marks of an axis: 1, 2, 2.5 or 5 times a power of ten, not below @least, in
+ * a unit of which @base make the next larger one.
+ */
 static double step_of(double least, double base)
 {
 	static const double nice[] = { 1, 2, 2.5, 5, 10 };
@@ -271,7 +277,7 @@ static void round_bar(FILE *f, const struct plot *p, struct json_object *r)
 		human_bytes((uint64_t)rate_of(r), rate));
 }
 
-/* The rate that a round began with was measured during the one before it. */
+/* A round's dirty rate at its begin was measured during the round before it. */
 static void dirty_line(FILE *f, const struct plot *p, struct json_object *list)
 {
 	size_t i, n = json_object_array_length(list);
@@ -357,7 +363,7 @@ static void rounds(FILE *f, struct json_object *info)
 	round_table(f, list);
 }
 
-/* "downtime-pages-us" has "expected-pages-us" beside it. */
+/* Find the expected value of a part: "expected-pages-us" for "downtime-pages-us". */
 static bool expected_part(struct json_object *x, const char *part, uint64_t *ret)
 {
 	char name[64];
@@ -368,7 +374,7 @@ static bool expected_part(struct json_object *x, const char *part, uint64_t *ret
 	return has;
 }
 
-/* One bar of all parts; @expected: of those that were estimated */
+/* Draws a bar of all parts; with @expected one of the estimated parts. */
 static void part_bar(FILE *f, struct json_object *x, bool expected, double scale)
 {
 	double at = 0;

@@ -7,11 +7,11 @@
 struct json_object;
 
 /**
- * report_html() - one page about a migration, which needs nothing but itself
+ * report_html() - write a page about a migration that needs no other file and no network
  * @info: query-migrate's answer, not empty
- * @config: query-migrate-config's
+ * @config: query-migrate-config's answer
  *
- * Whether writing worked is left to ferror(@f).
+ * The caller checks ferror(@f).
  */
 void report_html(FILE *f, struct json_object *info, struct json_object *config);
 /* report-waits.c: a section of it, or nothing */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The live view: bar, sparklines of what is sent and written, channels, advice. Text only;
- * verb-watch.c puts it on the terminal.
+ * The text of the live view: bar, sparklines of what is sent and what the guest writes, channels,
+ * advice. verb-watch.c puts it on the terminal.
  */
 #define _GNU_SOURCE
 #include "ctl/screen.h"
@@ -17,7 +17,7 @@
 #define LEVELS 8
 #define LINE_SIZE 1024
 #define LABEL_COLUMNS 8
-/* Behind a sparkline: " 12.3 MiB/s, most 12.3 MiB/s" */
+/* Room behind a sparkline, for " 12.3 MiB/s, most 12.3 MiB/s" */
 #define SPARK_RIGHT 34
 
 static const char *const blocks[LEVELS + 1] = {
@@ -32,7 +32,7 @@ void screen_init(struct screen *s)
 	size_t i;
 
 	memset(s, 0, sizeof(*s));
-	/* The first that is set counts, as for setlocale(3). */
+	/* The first variable that is set decides, as for setlocale(3). */
 	for (i = 0; i < DROVER_ARRAY_SIZE(names) && !(v && *v); i++)
 		v = getenv(names[i]);
 	s->utf8 = v && (strcasestr(v, "UTF-8") || strcasestr(v, "UTF8"));
@@ -90,7 +90,7 @@ static void add_line(char *buf, size_t size, unsigned int *lines, const char *li
 	add_text(buf, size, lines, line, strlen(line));
 }
 
-/* As many lines as it takes: what to try comes last and is what is looked for. */
+/* Wraps the advice to as many lines as needed: it is what users look for. */
 static void add_words(char *buf, size_t size, unsigned int *lines, const char *text,
 		      unsigned int width)
 {
@@ -100,7 +100,7 @@ static void add_words(char *buf, size_t size, unsigned int *lines, const char *t
 		if (n > width) {
 			for (n = width; n && text[n] != ' '; n--)
 				;
-			if (!n)         /* a word that is wider than the terminal */
+			if (!n)         /* a word wider than the terminal is cut */
 				n = width;
 		}
 		add_text(buf, size, lines, text, n);
@@ -109,7 +109,7 @@ static void add_words(char *buf, size_t size, unsigned int *lines, const char *t
 	}
 }
 
-/* Both lines have one scale, so that they can be compared. */
+/* The scale: both sparklines have the same one, so that they can be compared. */
 static uint64_t most(const struct screen *s)
 {
 	unsigned int i, n = s->n < SCREEN_SAMPLES ? s->n : SCREEN_SAMPLES;
@@ -144,7 +144,7 @@ static void spark(const struct screen *s, const char *label, const uint64_t *rin
 		uint64_t v = ring[i % SCREEN_SAMPLES];
 		double level = (double)v * LEVELS / (double)top;
 
-		/* What is not zero is seen. */
+		/* A value above zero has at least the lowest mark. */
 		used += (size_t)snprintf(line + used, size - used, "%s",
 					 marks[v && level < 1 ? 1 : (unsigned int)level]);
 	}

@@ -14,10 +14,10 @@ struct progress;
 
 /**
  * struct screen - what watch remembers between two frames
- * @utf8: the terminal shows block characters
- * @sent, @dirty: bytes/s, one a frame, a ring that ends before @n
- * @bytes: of each channel at @at_ns
- * @rate: bytes/s of each channel since the frame before
+ * @utf8: the terminal can show block characters
+ * @sent, @dirty: bytes/s, one sample for each frame; a ring buffer whose newest is before @n
+ * @bytes: bytes of each channel at the time @at_ns
+ * @rate: bytes/s of each channel since the last frame
  */
 struct screen {
 	bool utf8;
@@ -28,12 +28,12 @@ struct screen {
 };
 
 void screen_init(struct screen *s);
-/* One frame's numbers. @now: monotonic ns; @info: query-migrate's answer. */
+/* Take in the numbers for a frame. @now: monotonic ns; @info: query-migrate's answer. */
 void screen_sample(struct screen *s, const struct progress *p, struct json_object *info,
 		   uint64_t now);
 /**
  * screen_frame() - lines for a terminal, none wider than @width
- * @buf: lines joined by newlines, none after the last; cut where @size ends
+ * @buf: the lines, with newlines between them and none after the last; cut at @size
  *
  * Return: the number of lines.
  */

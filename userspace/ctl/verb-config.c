@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Verbs about options. Names, types, defaults and ranges are read from the option
- * table, which is the daemon's too; values are judged by the daemon.
+ * Verbs about options. Names, types, defaults and ranges come from the table of options, which the
+ * daemon uses, too; the daemon checks the values.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -86,7 +86,7 @@ static void print_all(struct json_object *o)
 		print_value(json_object_iter_peek_name(&it), json_object_iter_peek_value(&it));
 }
 
-/* The one member asked for: in an object of its own, so that --json says its name. */
+/* An object with only the member that was asked for, so that --json prints its name, too. */
 static struct json_object *only(struct json_object *o, const char *name)
 {
 	struct json_object *ret = json_object_new_object(), *v = NULL;

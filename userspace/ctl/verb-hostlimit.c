@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * droverctl host-limit: the rate that all migrations leaving this host share. No daemon is
- * asked: the limit is a file in shared memory, which each of them looks at.
+ * droverctl host-limit: the rate that all migrations leaving this host share. No daemon is asked:
+ * the limit is a file in shared memory, which each daemon reads.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #include "ctl/ctl.h"
 #include "engine/hostlimit.h"
 
-/* A rate is written as that of one migration is. */
+/* Parse a rate in the format of max-bandwidth. */
 static int parse_rate(const char *text, uint64_t *ret, struct drover_error *e)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();

@@ -21,7 +21,7 @@ static const char *const schemes[] = {
 	"tcp:", "unix:", "vsock:", "fd:", "exec:", "rdma:", "file:",
 };
 
-/* HOST:PORT is short for tcp:HOST:PORT. The caller frees it. */
+/* HOST:PORT is short for tcp:HOST:PORT. The caller frees the result. */
 static char *full_uri(const char *text)
 {
 	char *uri;
@@ -52,7 +52,7 @@ static int add_channel(struct json_object *list, const char *type, size_t type_l
 	return 0;
 }
 
-/* `channels` when --channel was given, else `uri`. */
+/* Put `channels` into the arguments if --channel was given, else `uri`. */
 int ctl_add_address(const struct ctl *c, struct json_object *args, struct drover_error *e)
 {
 	_cleanup_json_ struct json_object *list = json_object_new_array();
@@ -106,7 +106,7 @@ static int load_config(const char *path, struct json_object **ret, struct drover
 	return 0;
 }
 
-/* Has the main channel's transport room for more channels? What can't be parsed has. */
+/* Can the main channel's transport have more channels? Yes also if the address is wrong. */
 static bool is_multi(const struct ctl *c)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
@@ -136,7 +136,7 @@ static void merge(struct json_object *o, struct json_object *over)
 				       json_object_get(json_object_iter_peek_value(&it)));
 }
 
-/* The limit of time that exists anyway, and what it leads to. */
+/* --postcopy-after sets total-timeout and on-no-converge, or postcopy-from-start for 0. */
 static int add_postcopy(const char *text, struct json_object *o, struct drover_error *e)
 {
 	_cleanup_json_ struct json_object *after = NULL;
@@ -159,8 +159,8 @@ static int add_postcopy(const char *text, struct json_object *o, struct drover_e
 }
 
 /*
- * The goal, over it --postcopy-after, over that --config, over that --set: what is said in
- * detail wins.
+ * Make the config from --goal, --postcopy-after, --config and --set; each overrides those before
+ * it, so that the more detailed one wins.
  */
 static int make_config(const struct ctl *c, struct json_object *o, struct drover_error *e)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * droverctl monitor: the kernel module's events, one line each, as they come. They are
- * for people and logs: the module drops what a listener is too slow for, and we say so.
+ * droverctl monitor: prints the kernel module's events as they come, one line each. They are for
+ * people and logs: the module drops events when a listener is too slow, and monitor reports that.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,7 +31,7 @@ static const char *const events[DROVER_NL_CMD_MAX + 1] = {
 	[DROVER_NL_LATE] = "late-writer",
 };
 
-/* In the order they are printed in; the time comes first and by itself. */
+/* The attributes in the order in which they are printed; the time is printed before them. */
 static const struct {
 	enum drover_nl_attr attr;
 	uint16_t type;
@@ -107,7 +107,7 @@ static int on_event(struct nl_msg *msg, void *arg)
 		policy[fields[i].attr].type = fields[i].type;
 	if (!genlmsg_valid_hdr(h, 0) || genlmsg_parse(h, 0, a, DROVER_NL_A_MAX, policy) < 0)
 		return NL_SKIP;
-	/* A newer module has more of them. */
+	/* A newer module may have events that this droverctl does not know. */
 	cmd = genlmsg_hdr(h)->cmd;
 	if (cmd > DROVER_NL_CMD_MAX || !events[cmd])
 		return NL_SKIP;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Verbs of a migration whose guest already runs at the destination, or shall now. */
+/* Verbs for postcopy: the guest runs at the destination already, or is to run there now. */
 #include <errno.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ int verb_pause(struct ctl *c)
 	return ctl_do(c, "migrate-pause", NULL);
 }
 
-/* Where the guest came from connects again, where it runs listens again. */
+/* The source of a paused postcopy connects again, the destination listens again. */
 int verb_recover(struct ctl *c)
 {
 	_cleanup_json_ struct json_object *args = json_object_new_object(), *info = NULL;
@@ -37,7 +37,7 @@ int verb_recover(struct ctl *c)
 	status = ctl_call(c, "query-migrate", NULL, &info);
 	if (status != CTL_DONE)
 		return status;
-	/* A new daemon of the source knows of none; the destination's has found its own. */
+	/* A restarted source daemon may know of no migration; a destination's finds its own. */
 	source = !*json_text(info, NULL, "status") ||
 		 strcmp(json_text(info, "drover", "side"), "source") == 0;
 	command = source ? "migrate" : "migrate-recover";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* `report`: the present or last migration as one HTML page. */
+/* The verb `report`: writes the present or last migration as one HTML page. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* `status`: guest and migration in a few lines. */
+/* The verb `status`: prints the state of guest and migration in a few lines. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,7 +47,7 @@ static void bad_pages(struct json_object *info)
 		row("bad page", json_object_get_string(json_object_array_get_idx(list, i)));
 }
 
-/* "downtime 6.2 ms: pause 0.1, ..." in the order in which they come. */
+/* Print "downtime 6.2 ms: pause 0.1, ...", the parts in the order in which they happen. */
 static void downtime(struct json_object *info)
 {
 	struct json_object *x = NULL;

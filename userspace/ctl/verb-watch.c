@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Following a migration. On a terminal a frame is redrawn in place with one write, and
- * each line is erased only behind its new text, so nothing flickers. Elsewhere a line
- * is printed when the state changes, and once a second.
+ * The verb `watch` and --wait: following a migration. On a terminal each frame is redrawn in place
+ * by one write, and a line is erased only behind its new text, so that nothing flickers. Otherwise
+ * a line is printed when the status changes, and once a second.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -27,10 +27,10 @@
 /**
  * struct view - what is on the screen
  * @tty: stdout is a terminal
- * @lines: of the last frame, the cursor being in the last one
- * @screen: what the next frame needs of those before it
- * @status: printed last
- * @printed_ns: when a plain line was printed last
+ * @lines: number of lines of the last frame; the cursor is in the last of them
+ * @screen: what the next frame needs to know of the earlier ones
+ * @status: the status that was printed last
+ * @printed_ns: when the last plain line was printed
  */
 struct view {
 	bool tty;
@@ -46,7 +46,7 @@ static unsigned int term_width(void)
 
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col < 20)
 		return 80;
-	/* One less: a full last column makes some terminals wrap. */
+	/* One less than the width: some terminals wrap when the last column is used. */
 	return ws.ws_col - 1u;
 }
 
@@ -122,7 +122,7 @@ static int finish(struct ctl *c, struct view *v, const struct progress *p,
 	return good ? CTL_DONE : CTL_FAILED;
 }
 
-/* Sleep a frame, less when something happens. */
+/* Sleep until the next frame is due, or until an event comes. */
 static int pause_for_event(struct ctl *c, struct view *v)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
@@ -161,7 +161,7 @@ int ctl_follow(struct ctl *c, bool quiet)
 			drover_err(&e, -ENOENT, "no migration has been started");
 			return ctl_fail(c, &e);
 		}
-		/* The verdict says the last word; --json has none. */
+		/* Without --json the end is not shown as a frame, since the verdict follows. */
 		if (!quiet && (c->json || !progress_ended(&p)))
 			show(c, &v, &p, info);
 		if (progress_ended(&p))
