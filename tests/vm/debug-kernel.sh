@@ -10,7 +10,7 @@ config=$top/tests/vm/debug.config
 mkdir -p "$cache/debug" "$cache/debs" || exit 1
 exec 9>"$cache/debug/lock" && flock 9 || exit 1
 # The version of the kernel that the other tests run on, whatever is newest now.
-abi=$(cat "$cache/abi" 2>/dev/null) || die "no kernel: run tests/vm/fetch.sh"
+abi=$(cat "$abi_of" 2>/dev/null) || die "no kernel: run tests/vm/fetch.sh"
 version=$(cd "$cache/debs" && ls "linux-image-${abi}"_*.deb | tail -n 1 | cut -d _ -f 2)
 series=$(echo "$abi" | cut -d . -f 1-2)
 out=$cache/debug/$version-$(cksum <"$config" | cut -d ' ' -f 1)

@@ -1,20 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Debian's generic kernel, its headers and a static busybox: downloaded and unpacked under
-# build/vm/cache (or VM_CACHE), never installed. Does nothing when they are there.
+# build/vm/cache (or VM_CACHE), never installed. Does nothing when they are there. VM_ABI
+# may also be a series (6.12): the newest of it that the package lists have.
 . "$(dirname "$0")/lib.sh"
 
 # One at a time: clones may share the cache.
 exec 9>"$cache/lock" && flock 9 || exit 1
-if [ -e "$cache/abi" ] && [ "${VM_ABI:-$(cat "$cache/abi")}" = "$(cat "$cache/abi")" ]; then
-	exit 0
-fi
+[ ! -e "$abi_of" ] || exit 0
 
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p' | grep -v none; }
 depends() { apt-cache depends "$1" 2>/dev/null | sed -n 's/^ *Depends: //p'; }
 
 [ -n "$(candidate linux-image-amd64)" ] || apt-get -qq update || die "apt-get update failed"
-abi=${VM_ABI:-$(depends linux-image-amd64 | sed -n 's/^linux-image-//p')}
+case ${VM_ABI:-} in
+*-*) abi=$VM_ABI ;;
+*) abi=$(depends "linux-image${VM_ABI:+-$VM_ABI}-amd64" | sed -n 's/^linux-image-//p' | tail -n 1) ;;
+esac
 headers=linux-headers-$abi
 [ -n "$abi" ] && [ -n "$(depends "$headers")" ] || die "no kernel in the package lists"
 mkdir -p "$cache/debs" "$root" || exit 1
@@ -44,5 +46,5 @@ for s in scripts/mod/modpost tools/objtool/objtool; do
 	[ -e "$h/$s" ] || die "$h/$s is missing"
 done
 PATH=$PATH:/sbin:/usr/sbin depmod -b "$root" "$abi" || exit 1
-echo "$abi" >"$cache/abi"
+echo "$abi" >"$abi_of"
 echo "linux $abi in $cache"
