@@ -4,7 +4,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/fcntl.h>
-#include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -43,33 +43,37 @@ static int check_file(struct file *file)
 	return 0;
 }
 
-/* Undo ARM. Under w->lock */
+/* Undo ARM: the file is as it was, and what was written is marked as such. */
 static void disarm(struct drover_watch *w)
 {
+	lockdep_assert_held(&w->lock);
 	/* Not if it was locked before, or is now: shmctl(SHM_LOCK) uses the same bit. */
 	w->was_unevictable |= SHMEM_I(w->mapping->host)->flags & VM_LOCKED;
 	if (!w->was_unevictable)
 		mapping_clear_unevictable(w->mapping);
-	if (w->slot)
-		drover_let_go(w);
-	kvfree(w->slot);
-	kvfree(w->dirty);
-	kvfree(w->hole);
-	w->slot = NULL;
-	w->dirty = w->hole = NULL;
-	w->memory = 0;
+	drover_let_go(w);
+	if (!w->was_unevictable)
+		drover_lru_rescue(w->mapping);
 	w->armed = false;
 }
 
-static int alloc_maps(struct drover_watch *w)
+/* Holes are told of all pages that hold nothing now. */
+static void forget_news(struct drover_watch *w)
 {
-	size_t words = BITS_TO_LONGS(w->npages), pages = DIV_ROUND_UP(w->npages, DROVER_SLOTS);
+	unsigned long n, i;
 
-	w->slot = kvcalloc(pages, sizeof(*w->slot), GFP_KERNEL_ACCOUNT);
-	w->dirty = kvcalloc(words, sizeof(long), GFP_KERNEL_ACCOUNT);
-	w->hole = kvcalloc(words, sizeof(long), GFP_KERNEL_ACCOUNT);
-	w->memory = pages * sizeof(*w->slot) + 2 * words * sizeof(long);
-	return w->slot && w->dirty && w->hole ? 0 : -ENOMEM;
+	for (n = 0; n < drover_pieces(w); n++) {
+		struct drover_piece *p = w->piece[n];
+
+		if (!p)
+			continue;
+		bitmap_zero(p->dirty, p->npages);
+		bitmap_fill(p->hole, p->npages);
+		for (i = 0; i < p->npages; i++)
+			if (drover_held(p, p->first + i))
+				__clear_bit(i, p->hole);
+		cond_resched();
+	}
 }
 
 /*
@@ -79,28 +83,26 @@ static int alloc_maps(struct drover_watch *w)
  */
 static int arm(struct drover_watch *w)
 {
-	unsigned long end = w->npages;
+	struct drover_collect c = { .end = w->npages };
 	int r;
 
+	lockdep_assert_held(&w->lock);
 	w->was_unevictable = mapping_unevictable(w->mapping);
 	mapping_set_unevictable(w->mapping);
-	r = alloc_maps(w);
+	r = drover_hold_init(w);
 	if (r >= 0)
-		r = drover_pick_up(w, 0, w->npages);
-	if (r >= 0)
-		r = drover_collect(w, 0, &end);
+		r = drover_collect(w, &c);
 	if (r < 0) {
 		disarm(w);
 		return r;
 	}
-	bitmap_zero(w->dirty, w->npages);
-	drover_tell_holes(w);
+	forget_news(w);
 	w->final = false;
 	w->armed = true;
 	return 0;
 }
 
-static int cmd_arm(struct file *file, void *arg)
+static int cmd_arm(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_watch *w = file->private_data;
 	struct drover_arm *a = arg;
@@ -116,7 +118,7 @@ static int cmd_arm(struct file *file, void *arg)
 	return r;
 }
 
-static void undo_arm(struct file *file, void *arg, int ret)
+static void abort_arm(struct file *file)
 {
 	struct drover_watch *w = file->private_data;
 
@@ -129,16 +131,24 @@ static void undo_arm(struct file *file, void *arg, int ret)
 static int set_words(struct drover_watch *w, const struct drover_set_dirty *a)
 {
 	const unsigned long __user *user = u64_to_user_ptr(a->bitmap);
-	unsigned long at = a->first / BITS_PER_LONG, i, n = BITS_TO_LONGS(a->npages), word;
+	unsigned long i, n = BITS_TO_LONGS(a->npages), word;
 
+	lockdep_assert_held(&w->lock);
 	for (i = 0; i < n; i++) {
 		unsigned long left = a->npages - i * BITS_PER_LONG;
+		unsigned long index = a->first + i * BITS_PER_LONG;
+		struct drover_piece *p;
 
 		if (get_user(word, user + i))
 			return -EFAULT;
 		if (left < BITS_PER_LONG)
 			word &= (1ul << left) - 1;
-		w->dirty[at + i] |= word;
+		if (word) {
+			p = drover_piece_get(w, index);
+			if (!p)
+				return -ENOMEM;
+			p->dirty[(index - p->first) / BITS_PER_LONG] |= word;
+		}
 		if (!(i % 4096)) {
 			cond_resched();
 			if (signal_pending(current))
@@ -148,7 +158,7 @@ static int set_words(struct drover_watch *w, const struct drover_set_dirty *a)
 	return 0;
 }
 
-static int cmd_set_dirty(struct file *file, void *arg)
+static int cmd_set_dirty(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_watch *w = file->private_data;
 	struct drover_set_dirty *a = arg;
@@ -164,7 +174,7 @@ static int cmd_set_dirty(struct file *file, void *arg)
 	return r;
 }
 
-static int cmd_stat(struct file *file, void *arg)
+static int cmd_stat(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_watch *w = file->private_data;
 	struct drover_stat *a = arg;
@@ -186,7 +196,7 @@ static int cmd_stat(struct file *file, void *arg)
 
 static const struct drover_cmd commands[] = {
 	DROVER_CMD(DROVER_IOC_ARM, struct drover_arm, sizeof(struct drover_arm), cmd_arm,
-		   undo_arm),
+		   abort_arm),
 	DROVER_CMD(DROVER_IOC_HARVEST, struct drover_harvest, sizeof(struct drover_harvest),
 		   drover_cmd_harvest, NULL),
 	DROVER_CMD(DROVER_IOC_SET_DIRTY, struct drover_set_dirty, sizeof(struct drover_set_dirty),
@@ -231,16 +241,22 @@ static const struct file_operations attach_fops = {
 	.llseek = noop_llseek,
 };
 
-/* The shmem file of a descriptor, which may be a region's; with a reference, or NULL. */
+/*
+ * The shmem file of a descriptor, which may be a region's; with a reference. Who may not
+ * write may not clear dirty bits: asked is how the descriptor given was opened, since the
+ * file behind one of a region is always writable.
+ */
 static struct file *ram_file(int fd)
 {
-	struct file *file = fget(fd), *shm = file ? drover_region_shm(file) : NULL;
+	struct file *file = fget(fd), *ram;
 
-	if (!shm)
-		return file;
-	get_file(shm);
+	if (!file)
+		return ERR_PTR(-EBADF);
+	ram = file->f_mode & FMODE_WRITE ? drover_region_shm(file) ?: file : ERR_PTR(-EBADF);
+	if (!IS_ERR(ram))
+		get_file(ram);
 	fput(file);
-	return shm;
+	return ram;
 }
 
 /* Takes over the reference of @file on success. */
@@ -268,13 +284,6 @@ static struct drover_watch *watch_new(struct file *file, bool protect)
 	return w;
 }
 
-/* For commands whose value is a descriptor. */
-void drover_undo_fd(struct file *file, void *arg, int ret)
-{
-	if (ret >= 0)
-		close_fd(ret);
-}
-
 u64 drover_attach_features(void)
 {
 	return DROVER_CAP_ATTACH | DROVER_CAP_PROTECT |
@@ -286,19 +295,19 @@ u64 drover_attach_max_pages(void)
 	return DROVER_MAX_PAGES;
 }
 
-int drover_cmd_attach(struct file *file, void *arg)
+int drover_cmd_attach(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_attach *a = arg;
 	struct drover_watch *w;
-	struct file *ram;
+	struct file *ram, *attach;
 	int r;
 
 	if (a->flags & ~DROVER_ATTACH_PROTECT || a->reserved)
 		return -EINVAL;
 	ram = ram_file(a->fd);
-	if (!ram)
-		return -EBADF;
-	r = ram->f_mode & FMODE_WRITE ? check_file(ram) : -EBADF;
+	if (IS_ERR(ram))
+		return PTR_ERR(ram);
+	r = check_file(ram);
 	if (r < 0) {
 		fput(ram);
 		return r;
@@ -309,10 +318,10 @@ int drover_cmd_attach(struct file *file, void *arg)
 		return PTR_ERR(w);
 	}
 	a->pages = w->npages;
-	/* Somebody may close it as soon as it is there; a failure is told as its release. */
 	drover_event_attach(file_inode(ram)->i_ino, w->npages);
-	r = anon_inode_getfd("[drover-attach]", &attach_fops, w, O_RDWR | O_CLOEXEC);
-	if (r < 0)
+	attach = anon_inode_getfile("[drover-attach]", &attach_fops, w, O_RDWR);
+	if (IS_ERR(attach))
 		watch_free(w);
-	return r;
+	/* A failure from here on is told as the release of the file. */
+	return drover_fd_add(fds, attach);
 }

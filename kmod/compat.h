@@ -101,6 +101,7 @@ static inline int drover_folio_mapcount(struct folio *folio)
 bool drover_pte_lock_or_not(pte_t **pte);
 #define drover_pte_lock(mm, pmd, addr, pte, ptl) \
 	__cond_lock(*(ptl), drover_pte_lock_or_not(pte))
+#define drover_pte_unlock(pte, ptl) __release(ptl)
 #else
 static inline bool drover_pte_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
 				   pte_t **pte, spinlock_t **ptl)
@@ -130,7 +131,6 @@ again:
 	return true;
 #endif
 }
-#endif
 
 static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
 {
@@ -142,6 +142,7 @@ static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
 	pte_unmap_unlock(pte, ptl);
 #endif
 }
+#endif
 
 /*
  * Let go of what a fault holds before it sleeps. From 6.4 on a fault may hold only its

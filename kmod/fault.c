@@ -13,243 +13,85 @@
  * when the folio is locked.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-#include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
-#include <linux/moduleparam.h>
+#include <linux/mutex.h>
 #include <linux/pagemap.h>
-#include <linux/poll.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
 
 #include "compat.h"
 #include "region.h"
 #include "trace.h"
 
-static unsigned int stall_ms = 1000;
-module_param(stall_ms, uint, 0644);
-MODULE_PARM_DESC(stall_ms, "a fault that waits for longer is reported, in ms; 0: never");
+/* shmem's operations of a mapping, and ours: the same but for two. Set once, see below. */
+static const struct vm_operations_struct *shmem_ops;
+static struct vm_operations_struct gate_ops;
 
-static void wait_free(struct kref *kref)
+/* The mapping pins its file, and that pins the region. */
+static struct drover_region_obj *region_of(const struct vm_fault *vmf)
 {
-	struct drover_wait *w = container_of(kref, struct drover_wait, kref);
-
-	put_pid(w->pid);
-	kfree(w);
-}
-
-void drover_wait_put(struct drover_wait *w)
-{
-	kref_put(&w->kref, wait_free);
-}
-
-static struct drover_wait *wait_new(unsigned long page, bool write)
-{
-	struct drover_wait *w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
-
-	if (!w)
-		return NULL;
-	kref_init(&w->kref);
-	INIT_LIST_HEAD(&w->queue);
-	init_waitqueue_head(&w->wq);
-	w->page = page;
-	w->time_ns = ktime_get_ns();
-	w->pid = get_pid(task_pid(current));
-	w->flags = write ? DROVER_REQUEST_WRITE : 0;
-	return w;
-}
-
-/* Look for stalls when the oldest request may have become one. */
-static void watch_stalls(struct drover_region_obj *r)
-{
-	unsigned int ms = READ_ONCE(stall_ms);
-
-	if (ms)
-		schedule_delayed_work(&r->stall, msecs_to_jiffies(ms));
+	return vmf->vma->vm_file->private_data;
 }
 
 /*
- * The request for a page, with a reference: the one that is there, or a new one, which the
- * loader can read. As a waiter, if @wait. NULL: the page has been published meanwhile;
- * who publishes sets the bit first and then looks for requests, so one of us sees the
- * other. An error pointer: no memory.
+ * A fault of a process in user mode is ended by any signal, and comes again when the signal
+ * is dealt with. A system call that touches the page can't be left in the middle: the kernel
+ * tries again at once, and would do so for as long as the signal is pending, so from the
+ * second try on only a fatal one ends the sleep. get_user_pages() with FOLL_INTERRUPTIBLE
+ * looks at signals before it comes a second time.
  */
-static struct drover_wait *ask(struct drover_region_obj *r, unsigned long page, bool write,
-			       bool wait)
-{
-	struct drover_wait *w, *new = wait_new(page, write);
-	int err = 0;
-
-	if (!new)
-		return ERR_PTR(-ENOMEM);
-	/* Enough time to be published by somebody else. */
-	if (drover_debug(DROVER_DEBUG_ASK_TWICE))
-		msleep(2);
-	xa_lock(&r->requests);
-	do {
-		w = xa_load(&r->requests, page);
-		if (!w)
-			err = __xa_insert(&r->requests, page, new, GFP_KERNEL_ACCOUNT);
-	} while (!w && err == -EBUSY);
-	/* Not before: the insertion lets go of the lock to allocate. */
-	if (!w && !err && !drover_blocked(r, page) && !drover_debug(DROVER_DEBUG_ASK_TWICE)) {
-		__xa_erase(&r->requests, page);
-		xa_unlock(&r->requests);
-		drover_wait_put(new);
-		return NULL;
-	}
-	if (!w && !err) {
-		w = new;
-		list_add_tail(&w->queue, &r->queue);
-	}
-	if (w) {
-		kref_get(&w->kref);
-		w->waiters += wait;
-	}
-	xa_unlock(&r->requests);
-	if (w == new) {
-		wake_up_interruptible_poll(&r->readers, EPOLLIN | EPOLLRDNORM);
-		watch_stalls(r);
-		return w;
-	}
-	drover_wait_put(new);
-	return w ?: ERR_PTR(err);
-}
-
-/* Answered; under the lock of the table, whose reference is returned. */
-static struct drover_wait *answer(struct drover_region_obj *r, struct drover_wait *w)
-{
-	__xa_erase(&r->requests, w->page);
-	list_del_init(&w->queue);
-	w->done = true;
-	wake_up_all(&w->wq);
-	return w;
-}
-
-u64 drover_wake(struct drover_region_obj *r, unsigned long first, unsigned long end)
-{
-	unsigned long page = first;
-	struct drover_wait *w;
-	u64 woken = 0;
-
-	for (;;) {
-		xa_lock(&r->requests);
-		w = xa_find(&r->requests, &page, end - 1, XA_PRESENT);
-		if (w) {
-			woken += w->waiters;
-			answer(r, w);
-		}
-		xa_unlock(&r->requests);
-		if (!w)
-			return woken;
-		drover_wait_put(w);
-		cond_resched();
-	}
-}
-
-u64 drover_waiters(struct drover_region_obj *r)
-{
-	struct drover_wait *w;
-	unsigned long page;
-	u64 n = 0;
-
-	xa_lock(&r->requests);
-	xa_for_each(&r->requests, page, w)
-		n += w->waiters;
-	xa_unlock(&r->requests);
-	return n;
-}
-
-/* One stall at a time, oldest or not: the lock isn't held while it is told. */
-static struct drover_wait *next_stall(struct drover_region_obj *r, u64 before, bool *more)
-{
-	struct drover_wait *w;
-	unsigned long page;
-
-	*more = false;
-	xa_lock(&r->requests);
-	xa_for_each(&r->requests, page, w) {
-		if (w->told || !w->waiters)
-			continue;
-		*more = true;
-		if (w->time_ns > before)
-			continue;
-		w->told = true;
-		kref_get(&w->kref);
-		break;
-	}
-	xa_unlock(&r->requests);
-	return w;
-}
-
-void drover_stall_work(struct work_struct *work)
-{
-	struct drover_region_obj *r = container_of(to_delayed_work(work),
-						   struct drover_region_obj, stall);
-	u64 now = ktime_get_ns(), ms = READ_ONCE(stall_ms);
-	struct drover_wait *w;
-	bool more;
-
-	if (!ms)
-		return;
-	while ((w = next_stall(r, now - ms * NSEC_PER_MSEC, &more))) {
-		drover_event_stall(r->id, w->page, pid_nr(w->pid),
-				   div_u64(now - w->time_ns, NSEC_PER_MSEC));
-		drover_wait_put(w);
-	}
-	if (more)
-		watch_stalls(r);
-}
-
 static unsigned int sleep_state(const struct vm_fault *vmf)
 {
-	if (vmf->flags & FAULT_FLAG_INTERRUPTIBLE)
+	if (vmf->flags & FAULT_FLAG_INTERRUPTIBLE &&
+	    (vmf->flags & FAULT_FLAG_USER || !(vmf->flags & FAULT_FLAG_TRIED) ||
+	     drover_debug(DROVER_DEBUG_SPIN)))
 		return TASK_INTERRUPTIBLE;
 	return vmf->flags & FAULT_FLAG_KILLABLE ? TASK_KILLABLE : TASK_UNINTERRUPTIBLE;
 }
 
-static void sleep_on(struct drover_region_obj *r, struct drover_wait *w, struct vm_fault *vmf)
+static void sleep_on(struct drover_region_obj *r, struct drover_pending *p, struct vm_fault *vmf)
 {
 	unsigned int state = sleep_state(vmf);
 	bool write = vmf->flags & FAULT_FLAG_WRITE;
 	u64 begin = ktime_get_ns();
-	unsigned long page = vmf->pgoff;
 	DEFINE_WAIT(entry);
 
-	prepare_to_wait(&w->wq, &entry, state);
+	prepare_to_wait(&p->wq, &entry, state);
 	/* From here on the mapping may go away, and vmf with it. */
 	drover_fault_unlock(vmf);
 	/* Whoever sets one of these wakes us afterwards. */
-	if (!READ_ONCE(w->done) && drover_blocked(r, page) && !READ_ONCE(r->dead))
+	if (!READ_ONCE(p->done) && drover_blocked(r, p->page) && !READ_ONCE(r->dead))
 		schedule();
-	finish_wait(&w->wq, &entry);
-	trace_drover_fault(r->id, page, task_pid_nr(current), write, ktime_get_ns() - begin);
+	finish_wait(&p->wq, &entry);
+	trace_drover_fault(r->id, p->page, task_pid_nr(current), write, ktime_get_ns() - begin);
 }
 
 /* 0: there is nothing to wait for any more. */
 static vm_fault_t wait_for(struct drover_region_obj *r, struct vm_fault *vmf)
 {
 	bool nowait = vmf->flags & FAULT_FLAG_RETRY_NOWAIT;
-	struct drover_wait *w;
+	struct drover_pending *p;
+	struct file *file;
 
 	if (current->flags & (PF_EXITING | PF_DUMPCORE) || READ_ONCE(r->dead) ||
 	    !(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
 		return VM_FAULT_SIGBUS;
 	if (drover_fault_needs_mmap_lock(vmf))
 		return VM_FAULT_RETRY;
-	w = ask(r, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE, !nowait);
-	if (IS_ERR_OR_NULL(w))
-		return w ? VM_FAULT_OOM : 0;
+	p = drover_request(r, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE, !nowait);
+	if (IS_ERR_OR_NULL(p))
+		return p ? VM_FAULT_OOM : 0;
 	if (!nowait) {
 		/* The mapping holds the region no longer than mmap_lock is held. */
-		kref_get(&r->kref);
-		sleep_on(r, w, vmf);
-		xa_lock(&r->requests);
-		w->waiters--;
-		xa_unlock(&r->requests);
-		drover_region_put(r);
+		file = get_file(vmf->vma->vm_file);
+		sleep_on(r, p, vmf);
+		drover_request_done_waiting(&r->requests, p);
+		drover_request_put(p);
+		fput(file);
+		return VM_FAULT_RETRY;
 	}
-	drover_wait_put(w);
+	drover_request_put(p);
 	return VM_FAULT_RETRY;
 }
 
@@ -271,7 +113,7 @@ static vm_fault_t give_back(struct vm_fault *vmf)
 
 static vm_fault_t gate_fault(struct vm_fault *vmf)
 {
-	struct drover_region_obj *r = vmf->vma->vm_private_data;
+	struct drover_region_obj *r = region_of(vmf);
 	vm_fault_t ret = 0;
 
 	if (vmf->pgoff >= r->npages)
@@ -281,7 +123,7 @@ static vm_fault_t gate_fault(struct vm_fault *vmf)
 			ret = wait_for(r, vmf);
 		if (ret)
 			return ret;
-		ret = r->shmem_ops->fault(vmf);
+		ret = shmem_ops->fault(vmf);
 		if (!(ret & VM_FAULT_LOCKED) || !drover_blocked(r, vmf->pgoff))
 			break;
 		/* The gate was closed meanwhile. */
@@ -322,57 +164,43 @@ static pgoff_t first_published(struct drover_region_obj *r, pgoff_t start, pgoff
 /* Map neighbours along: those that are published. */
 static vm_fault_t gate_map_pages(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
 {
-	struct drover_region_obj *r = vmf->vma->vm_private_data;
+	struct drover_region_obj *r = region_of(vmf);
 	vm_fault_t ret = 0;
 	int idx = srcu_read_lock(&r->srcu);
 
 	if (!READ_ONCE(r->gated) || drover_debug(DROVER_DEBUG_NO_CLIP)) {
-		ret = r->shmem_ops->map_pages(vmf, start, end);
+		ret = shmem_ops->map_pages(vmf, start, end);
 	} else if (vmf->pgoff < r->npages && test_bit(vmf->pgoff, r->received) &&
 		   !large_at(r, vmf->pgoff)) {
 		end = min_t(pgoff_t, end, r->npages - 1);
 		end = find_next_zero_bit(r->received, end + 1, vmf->pgoff) - 1;
 		start = first_published(r, start, vmf->pgoff);
-		ret = r->shmem_ops->map_pages(vmf, start, end);
+		ret = shmem_ops->map_pages(vmf, start, end);
 	}
 	srcu_read_unlock(&r->srcu, idx);
 	return ret;
 }
 
-static void gate_open(struct vm_area_struct *vma)
-{
-	struct drover_region_obj *r = vma->vm_private_data;
-
-	kref_get(&r->kref);
-	if (r->shmem_ops->open)
-		r->shmem_ops->open(vma);
-}
-
-static void gate_close(struct vm_area_struct *vma)
-{
-	struct drover_region_obj *r = vma->vm_private_data;
-
-	if (r->shmem_ops->close)
-		r->shmem_ops->close(vma);
-	drover_region_put(r);
-}
-
 /**
- * drover_gate_ops - the operations of a region's gated mappings
- * @r: the region; its mutex of state is held
- * @shmem: what shmem has set
+ * drover_gate_vma - give a mapping the operations of a gated one
+ * @vma: has shmem's; its file is a gate file. mmap_lock is held for writing
  *
- * They are shmem's but for these. No page_mkwrite: it would make each first store fault,
- * and later kernels refuse long-term pins where it is.
+ * The operations are shmem's but for .fault and .map_pages. There is no .open and .close,
+ * since the kernel counts the references of the file, also when it merges mappings. There is
+ * no .page_mkwrite: it would make each first store fault, and later kernels refuse long-term
+ * pins where it is.
  */
-void drover_gate_ops(struct drover_region_obj *r, const struct vm_operations_struct *shmem)
+void drover_gate_vma(struct vm_area_struct *vma)
 {
-	if (r->shmem_ops)
-		return;
-	r->vm_ops = *shmem;
-	r->vm_ops.fault = gate_fault;
-	r->vm_ops.map_pages = gate_map_pages;
-	r->vm_ops.open = gate_open;
-	r->vm_ops.close = gate_close;
-	r->shmem_ops = shmem;
+	static DEFINE_MUTEX(lock);
+
+	mutex_lock(&lock);
+	if (!shmem_ops) {
+		gate_ops = *vma->vm_ops;
+		gate_ops.fault = gate_fault;
+		gate_ops.map_pages = gate_map_pages;
+		shmem_ops = vma->vm_ops;
+	}
+	mutex_unlock(&lock);
+	vma->vm_ops = &gate_ops;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The references held of a watched file's folios, one slot a page.
+ * The references held of a watched file's folios: its slots, see struct drover_piece.
  *
  * They are what makes it safe to clear PG_dirty: a folio that is clean and not mapped is
  * dropped by reclaim and by drop_caches, even from an unevictable mapping, but never while
@@ -12,64 +12,139 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
-#include <linux/swap.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "compat.h"
 #include "watch.h"
 
-static int slot_set(struct drover_watch *w, struct folio *folio)
+/* Entries of the page cache that are looked at without a chance for others to run. */
+#define STRETCH 4096u
+
+/* ---- pieces ---- */
+
+static size_t piece_map_bytes(const struct drover_piece *p)
 {
-	struct folio ***page = &w->slot[folio->index / DROVER_SLOTS];
+	return BITS_TO_LONGS(p->npages) * sizeof(long);
+}
+
+static void piece_free(struct drover_piece *p)
+{
+	kvfree(p->dirty);
+	kvfree(p->hole);
+	kvfree(p->pinned);
+	kvfree(p->others);
+	kvfree(p);
+}
+
+static struct drover_piece *piece_alloc(const struct drover_watch *w, unsigned long first)
+{
+	struct drover_piece *p = kvzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
+	size_t bytes;
+
+	if (!p)
+		return NULL;
+	p->first = first;
+	p->npages = min(DROVER_PIECE, w->npages - first);
+	bytes = piece_map_bytes(p);
+	p->dirty = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
+	p->hole = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
+	p->pinned = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
+	p->others = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
+	if (p->dirty && p->hole && p->pinned && p->others)
+		return p;
+	piece_free(p);
+	return NULL;
+}
+
+struct drover_piece *drover_piece_get(struct drover_watch *w, unsigned long first)
+{
+	unsigned long n = first / DROVER_PIECE;
+	struct drover_piece *p = w->piece[n];
+
+	lockdep_assert_held(&w->lock);
+	if (p)
+		return p;
+	p = piece_alloc(w, n * DROVER_PIECE);
+	if (!p)
+		return NULL;
+	/* Its holes were to be told: now it has bits to say which. */
+	if (test_and_clear_bit(n, w->unseen))
+		bitmap_fill(p->hole, p->npages);
+	w->piece[n] = p;
+	w->memory += sizeof(*p) + 4 * piece_map_bytes(p);
+	return p;
+}
+
+int drover_hold_init(struct drover_watch *w)
+{
+	unsigned long n = drover_pieces(w);
+
+	lockdep_assert_held(&w->lock);
+	w->piece = kvcalloc(n, sizeof(*w->piece), GFP_KERNEL_ACCOUNT);
+	w->unseen = bitmap_alloc(n, GFP_KERNEL_ACCOUNT);
+	if (!w->piece || !w->unseen)
+		return -ENOMEM;
+	bitmap_fill(w->unseen, n);
+	w->memory = n * sizeof(*w->piece) + BITS_TO_LONGS(n) * sizeof(long);
+	return 0;
+}
+
+/* ---- slots ---- */
+
+static struct folio **slots_get(struct drover_watch *w, struct drover_piece *p,
+				unsigned long index)
+{
+	struct folio ***page = &p->slot[(index - p->first) / DROVER_SLOTS];
 
 	if (!*page) {
 		*page = (struct folio **)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 		if (!*page)
-			return -ENOMEM;
+			return NULL;
 		w->memory += PAGE_SIZE;
 	}
-	(*page)[folio->index % DROVER_SLOTS] = folio;
-	w->held += folio_nr_pages(folio);
-	return 0;
+	return &(*page)[index % DROVER_SLOTS];
 }
 
-void drover_mark(struct drover_watch *w, unsigned long *map, struct folio *folio,
-		 unsigned long index)
+/* Bits of the pages of an alive folio that the watch is about. */
+void drover_mark_folio(struct drover_piece *p, unsigned long *map, struct folio *folio)
 {
-	if (index < w->npages)
-		bitmap_set(map, index, min_t(unsigned long, folio_nr_pages(folio),
-					     w->npages - index));
-}
+	unsigned long at = folio->index - p->first;
 
-void drover_slot_drop(struct drover_watch *w, struct folio **slot)
-{
-	struct folio *folio = *slot;
-
-	*slot = NULL;
-	w->held -= folio_nr_pages(folio);
-	folio_put(folio);
+	if (at < p->npages)
+		bitmap_set(map, at, min_t(unsigned long, folio_nr_pages(folio), p->npages - at));
 }
 
 /**
- * drover_slot_gone - the folio of a slot has left the file
+ * drover_slot_gone - clear a slot whose folio has left the file
  * @w: the watch
- * @slot: which one
- * @index: its page
- * @now: what the page cache has there, as of after it had left
+ * @p: the piece
+ * @index: the page
  *
- * Without anything it was punched or truncated. Anything else may be the same page back
- * from swap (reclaim was at it when the file became unevictable), or a new one: then both
- * are told, and the caller has to look.
+ * If the page cache has nothing there now, the page was punched or truncated. Anything else
+ * may be the same page back from swap (reclaim was at it when the file became unevictable),
+ * or a new one: then it is told as both, and the caller has to look at it.
  */
-void drover_slot_gone(struct drover_watch *w, struct folio **slot, unsigned long index,
-		      const void *now)
+void drover_slot_gone(struct drover_watch *w, struct drover_piece *p, unsigned long index)
 {
-	drover_mark(w, w->hole, *slot, index);
-	if (now)
-		drover_mark(w, w->dirty, *slot, index);
-	drover_slot_drop(w, slot);
+	struct folio **slot = drover_slot(p, index), *folio = *slot;
+
+	lockdep_assert_held(&w->lock);
+	/* The page cache's entry changes before the folio does: it is as of after that. */
+	smp_rmb();
+	if (index - p->first < p->npages) {
+		__set_bit(index - p->first, p->hole);
+		if (xa_load(&w->mapping->i_pages, index))
+			__set_bit(index - p->first, p->dirty);
+		if (test_and_clear_bit(index - p->first, p->pinned))
+			p->npinned--;
+		__clear_bit(index - p->first, p->others);
+	}
+	*slot = NULL;
+	w->held--;
+	folio_put(folio);
 }
 
 /**
@@ -92,138 +167,190 @@ bool drover_take_folio_dirty(struct folio *folio)
 	return true;
 }
 
-/* One folio of the page cache: ours already, or new. 0, or -ENOMEM */
-static int pick_up(struct drover_watch *w, struct folio *folio)
+/* All pages of a folio get into their slots. Its lock is held, and it is in the file. */
+static int slots_set(struct drover_watch *w, struct drover_piece *p, struct folio *folio)
 {
-	struct folio **slot;
-	int r;
+	unsigned long index = folio->index, i, n = 0;
+	struct folio **slot = slots_get(w, p, index);
 
-	/* Truncated meanwhile: it has no index any more. */
-	if (folio->mapping != w->mapping || folio->index >= w->npages)
-		return 0;
-	slot = drover_slot(w, folio->index);
-	if (slot && *slot == folio)
-		return 0;
-	/* Another one was here and is gone. */
-	if (slot && *slot)
-		drover_slot_gone(w, slot, folio->index, folio);
-	if (!drover_debug(DROVER_DEBUG_NO_HOLD)) {
-		folio_get(folio);
-		r = slot_set(w, folio);
-		if (r < 0) {
-			folio_put(folio);
-			return r;
+	VM_WARN_ON_ONCE(!folio_test_locked(folio) || !drover_alive(w, folio));
+	if (!slot)
+		return -ENOMEM;
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (slot[i] == folio)
+			continue;
+		/* Another folio was here and is gone. */
+		if (slot[i])
+			drover_slot_gone(w, p, index + i);
+		slot[i] = folio;
+		n++;
+	}
+	if (n)
+		folio_ref_add(folio, n);
+	w->held += n;
+	return 0;
+}
+
+/*
+ * Hold a folio that was found in the file and is not in its slots. It may be on its way out,
+ * and an entry that is there for a moment only (see struct drover_piece) is locked: so its
+ * lock is waited for, and then it is in the file or it is not.
+ */
+static int hold_folio(struct drover_watch *w, struct drover_piece *p, struct folio *folio)
+{
+	int r = folio_lock_killable(folio);
+
+	if (r)
+		return -EINTR;
+	if (drover_alive(w, folio)) {
+		r = drover_debug(DROVER_DEBUG_NO_HOLD) ? 0 : slots_set(w, p, folio);
+		/*
+		 * Clean and new is what a read has made of a hole: zeros, as before. What
+		 * was stored through a mapping is still in an entry, or in p->dirty already.
+		 */
+		if (!r && folio_test_dirty(folio)) {
+			folio_clear_dirty(folio);
+			drover_mark_folio(p, p->dirty, folio);
 		}
 	}
-	/*
-	 * Clean and new is what a read has made of a hole: zeros, as before. What was stored
-	 * through a mapping is in w->dirty already, as the walk comes first.
-	 */
-	if (drover_take_folio_dirty(folio))
-		drover_mark(w, w->dirty, folio, folio->index);
-	return 0;
-}
-
-/* Nothing is swapped out any more, so this ends. What comes back has PG_dirty set. */
-static int swap_in(struct drover_watch *w, unsigned long first, unsigned long end)
-{
-	gfp_t gfp = mapping_gfp_mask(w->mapping);
-	unsigned long i = first;
-	void *entry;
-
-	for (entry = xa_find(&w->mapping->i_pages, &i, end - 1, XA_PRESENT); entry;
-	     entry = xa_find_after(&w->mapping->i_pages, &i, end - 1, XA_PRESENT)) {
-		struct page *page;
-		int r;
-
-		if (!(i % 64))
-			cond_resched();
-		if (!xa_is_value(entry))
-			continue;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		page = shmem_read_mapping_page_gfp(w->mapping, i, gfp);
-		if (PTR_ERR_OR_ZERO(page) == -ENOMEM)
-			return -ENOMEM;
-		/* What can't be read is lost already: who touches it gets SIGBUS. */
-		if (IS_ERR(page))
-			continue;
-		r = pick_up(w, page_folio(page));
-		put_page(page);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int drover_pick_up(struct drover_watch *w, unsigned long first, unsigned long end)
-{
-	struct folio_batch batch;
-	pgoff_t at = first;
-	int r = 0;
-
-	folio_batch_init(&batch);
-	while (r >= 0 && at < end && filemap_get_folios(w->mapping, &at, end - 1, &batch)) {
-		unsigned int i;
-
-		for (i = 0; i < folio_batch_count(&batch) && r >= 0; i++)
-			r = pick_up(w, batch.folios[i]);
-		folio_batch_release(&batch);
-		cond_resched();
-		if (r >= 0 && fatal_signal_pending(current))
-			r = -EINTR;
-	}
-	if (r >= 0 && READ_ONCE(SHMEM_I(w->mapping->host)->swapped))
-		r = swap_in(w, first, end);
+	folio_unlock(folio);
 	return r;
 }
 
-/* Of a file that was never harvested: which pages are neither data nor news. */
-void drover_tell_holes(struct drover_watch *w)
+/* Nothing is swapped out any more, so this ends. What comes back has PG_dirty set. */
+static int swap_in(struct drover_watch *w, unsigned long index)
 {
-	unsigned long i;
+	struct page *page = shmem_read_mapping_page_gfp(w->mapping, index,
+							mapping_gfp_mask(w->mapping));
 
-	bitmap_fill(w->hole, w->npages);
-	for (i = 0; i < w->npages; i++) {
-		struct folio **slot = drover_slot(w, i);
+	if (PTR_ERR_OR_ZERO(page) == -ENOMEM)
+		return -ENOMEM;
+	/* What can't be read is lost already: who touches it gets SIGBUS. */
+	if (IS_ERR(page))
+		return 1;
+	put_page(page);
+	return 0;
+}
 
-		if (!slot)
-			i |= DROVER_SLOTS - 1;
-		else if (*slot)
-			bitmap_clear(w->hole, i, min_t(unsigned long, folio_nr_pages(*slot),
-						       w->npages - i));
-		if (!(i % DROVER_SLOTS))
-			cond_resched();
+/* Make the slot of a page what the file has there. Returns 0 or an error. */
+static int hold_page(struct drover_watch *w, struct drover_piece *p, unsigned long index)
+{
+	for (;;) {
+		void *entry = xa_load(&w->mapping->i_pages, index);
+		struct folio *folio;
+		int r;
+
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!entry || entry == drover_held(p, index))
+			return 0;
+		if (xa_is_value(entry)) {
+			r = swap_in(w, index);
+			if (r)
+				return min(r, 0);
+			continue;
+		}
+		folio = filemap_get_folio(w->mapping, index);
+		if (IS_ERR_OR_NULL(folio))
+			continue;
+		r = hold_folio(w, p, folio);
+		folio_put(folio);
+		/* Without references there is nothing to compare with: once is enough. */
+		if (r || drover_debug(DROVER_DEBUG_NO_HOLD))
+			return r;
 	}
 }
 
+/* The first page from @at on whose entry is not what its slot holds; @end if there is none. */
+static unsigned long next_unheld(struct drover_watch *w, struct drover_piece *p,
+				 unsigned long at, unsigned long end)
+{
+	XA_STATE(xas, &w->mapping->i_pages, at);
+	unsigned int n = 0;
+	void *entry;
+
+	rcu_read_lock();
+	xas_for_each(&xas, entry, end - 1) {
+		if (xas_retry(&xas, entry))
+			continue;
+		if (entry != drover_held(p, xas.xa_index))
+			break;
+		if (++n % STRETCH == 0) {
+			xas_pause(&xas);
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+		}
+	}
+	rcu_read_unlock();
+	return entry ? max(xas.xa_index, at) : end;
+}
+
+/**
+ * drover_hold - reference what the page cache has and the slots have not
+ * @w: the watch
+ * @first: first page
+ * @end: page after the last one, in the same piece
+ *
+ * Takes the dirty flag of what is new to it. When it returns 0, each page that was in the file
+ * when it was called, and still is, is in its slot.
+ *
+ * Return: 0; -ENOMEM; -EINTR, there is a fatal signal.
+ */
+int drover_hold(struct drover_watch *w, unsigned long first, unsigned long end)
+{
+	struct drover_piece *p = w->piece[first / DROVER_PIECE];
+	unsigned long at = first;
+	int r = 0;
+
+	lockdep_assert_held(&w->lock);
+	while (!r && (at = next_unheld(w, p, at, end)) < end)
+		r = hold_page(w, p, at++);
+	return r;
+}
+
+/* ---- the end ---- */
+
 /* Nothing that was written may be lost: a folio without PG_dirty would be thrown away. */
+static void slots_let_go(struct drover_watch *w, struct folio **slot)
+{
+	unsigned long i;
+
+	for (i = 0; i < DROVER_SLOTS; i++) {
+		if (!slot[i])
+			continue;
+		if (drover_alive(w, slot[i]) && !folio_test_dirty(slot[i]))
+			folio_mark_dirty(slot[i]);
+		folio_put(slot[i]);
+		w->held--;
+	}
+	free_page((unsigned long)slot);
+}
+
+/* Undo drover_hold_init() and all of drover_hold(). */
 void drover_let_go(struct drover_watch *w)
 {
-	unsigned long n = DIV_ROUND_UP(w->npages, DROVER_SLOTS), i, k;
-	struct folio_batch batch;
+	unsigned long n, i;
 
-	folio_batch_init(&batch);
-	for (i = 0; i < n; i++) {
-		for (k = 0; w->slot[i] && k < DROVER_SLOTS; k++) {
-			struct folio *folio = w->slot[i][k];
+	lockdep_assert_held(&w->lock);
+	for (n = 0; w->piece && n < drover_pieces(w); n++) {
+		struct drover_piece *p = w->piece[n];
 
-			if (!folio)
-				continue;
-			if (READ_ONCE(folio->mapping) == w->mapping)
-				folio_mark_dirty(folio);
-			if (folio_batch_add(&batch, folio))
-				continue;
-			if (!w->was_unevictable)
-				check_move_unevictable_folios(&batch);
-			folio_batch_release(&batch);
+		if (!p)
+			continue;
+		for (i = 0; i < ARRAY_SIZE(p->slot); i++) {
+			if (p->slot[i])
+				slots_let_go(w, p->slot[i]);
+			cond_resched();
 		}
-		free_page((unsigned long)w->slot[i]);
-		w->slot[i] = NULL;
-		cond_resched();
+		piece_free(p);
 	}
-	if (folio_batch_count(&batch) && !w->was_unevictable)
-		check_move_unevictable_folios(&batch);
-	folio_batch_release(&batch);
+	WARN_ON_ONCE(w->held);
+	kvfree(w->piece);
+	bitmap_free(w->unseen);
+	w->piece = NULL;
+	w->unseen = NULL;
 	w->held = 0;
+	w->memory = 0;
 }

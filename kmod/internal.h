@@ -8,15 +8,45 @@
  *	main.c		/dev/drover, the dispatcher of commands
  *	attach.c	the attach object: its descriptor, arm, disarm, commands
  *	harvest.c	the three channels of a harvest
- *	hold.c		the references held of an attached file's folios
+ *	hold.c		the slots: references held of an attached file's folios
+ *	lru.c		the kernel's lists of pages for reclaim
  *	walk.c		page tables of all mappings of a file
- *	region.c, fault.c, loader.c	regions
+ *	region.c	regions: life, lookup, commands
+ *	gate.c		what a VMM maps of a region, /dev/drover-NAME
+ *	fault.c		faults of gated mappings
+ *	requests.c	pages that somebody waits for
+ *	loader.c	the loader's descriptor
  *	events.c	tracepoints' definitions, generic netlink
  */
+#include <linux/build_bug.h>
 #include <linux/fs.h>
 #include <linux/types.h>
 
 #include <linux/drover.h>
+
+/**
+ * struct drover_fds - descriptors that a command is going to return
+ * @n: how many
+ * @at: number and file of each. The number is reserved and the file is nobody's but ours:
+ *	the dispatcher installs all of them once the command has succeeded and its outputs are
+ *	written, which can't fail, or none. So nobody sees a descriptor that is taken back
+ */
+struct drover_fds {
+	unsigned int n;
+	struct {
+		int fd;
+		struct file *file;
+	} at[2];
+};
+
+/**
+ * drover_fd_add - return a file as a descriptor
+ * @fds: the command's
+ * @file: taken over, also on failure; or an error pointer
+ *
+ * Return: the descriptor (O_CLOEXEC), which is not installed yet, or an error.
+ */
+int drover_fd_add(struct drover_fds *fds, struct file *file);
 
 /**
  * struct drover_cmd - one command of a descriptor
@@ -27,39 +57,42 @@
  * @fn: gets the structure in kernel memory, with zeros where the caller's was shorter.
  *	Checks flags and reserved members itself. What it changes is written back for the
  *	caller when it returns >= 0, -EINTR or -EFAULT. Returns the value of the ioctl
- * @undo: takes back what @fn has done when the outputs can't be written; may be NULL
+ * @abort: takes back what @fn has done, but for descriptors, when the outputs can't be
+ *	written; may be NULL
  */
 struct drover_cmd {
 	unsigned int cmd;
 	size_t min;
 	size_t size;
-	int (*fn)(struct file *file, void *arg);
-	void (*undo)(struct file *file, void *arg, int ret);
+	int (*fn)(struct file *file, void *arg, struct drover_fds *fds);
+	void (*abort)(struct file *file);
 };
 
-#define DROVER_CMD(_cmd, _type, _min, _fn, _undo) \
-	{ .cmd = (_cmd), .min = (_min), .size = sizeof(_type), .fn = (_fn), .undo = (_undo) }
-
 #define DROVER_ARG_MAX 128
+
+#define DROVER_CMD(_cmd, _type, _min, _fn, _abort) { \
+	.cmd = (_cmd), \
+	.min = (_min), \
+	.size = sizeof(_type) + BUILD_BUG_ON_ZERO(sizeof(_type) > DROVER_ARG_MAX), \
+	.fn = (_fn), \
+	.abort = (_abort), \
+}
 
 /* main.c */
 long drover_ioctl(const struct drover_cmd *table, unsigned int n, struct file *file,
 		  unsigned int cmd, unsigned long arg);
 
 /* attach.c */
-int drover_cmd_attach(struct file *file, void *arg);
-void drover_undo_fd(struct file *file, void *arg, int ret);
+int drover_cmd_attach(struct file *file, void *arg, struct drover_fds *fds);
 u64 drover_attach_features(void);
 u64 drover_attach_max_pages(void);
+/* lru.c */
+int drover_lru_init(void);
+void drover_lru_exit(void);
 
-/*
- * region.c. Descriptors of a command that returns them are reserved and installed by its
- * function; a structure that can't be written back leaves them to the exit of the process.
- */
-int drover_cmd_region(struct file *file, void *arg);
-void drover_undo_region(struct file *file, void *arg, int ret);
-int drover_cmd_adopt(struct file *file, void *arg);
-void drover_undo_adopt(struct file *file, void *arg, int ret);
+/* region.c */
+int drover_cmd_region(struct file *file, void *arg, struct drover_fds *fds);
+int drover_cmd_adopt(struct file *file, void *arg, struct drover_fds *fds);
 int drover_region_init(void);
 void drover_region_exit(void);
 
@@ -103,6 +136,15 @@ void drover_event_stall(u64 id, u64 page, u32 pid, u64 wait_ms);
 #define DROVER_DEBUG_NO_REQUEUE		(1U << 6)	/* a new loader is not told what was asked */
 #define DROVER_DEBUG_NO_UNMAP		(1U << 7)	/* closing the gate leaves entries alone */
 #define DROVER_DEBUG_ASK_TWICE		(1U << 8)	/* a published page may be asked for */
+#define DROVER_DEBUG_OPEN_PLAIN		(1U << 9)	/* the memory's inode stays shmem's */
+#define DROVER_DEBUG_COLLAPSE		(1U << 10)	/* gated mappings without VM_DONTEXPAND */
+#define DROVER_DEBUG_ZERO_AGAIN		(1U << 11)	/* PUBLISH_ZERO drops published pages */
+#define DROVER_DEBUG_OLD_GRACE		(1U << 12)	/* a new loader leaves the old timer */
+#define DROVER_DEBUG_SPIN		(1U << 13)	/* any signal ends a sleep in the kernel */
+#define DROVER_DEBUG_HOLD_LATE		(1U << 14)	/* what is new is held after its entries */
+#define DROVER_DEBUG_FORGET_PINS	(1U << 15)	/* a pin that is gone is forgotten */
+#define DROVER_DEBUG_COUNT_LATE		(1U << 16)	/* the file's pages are counted last */
+#define DROVER_DEBUG_NO_RESCUE		(1U << 17)	/* pages stay on the unevictable list */
 
 #ifdef DROVER_DEBUG
 bool drover_debug(unsigned int what);

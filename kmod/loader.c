@@ -26,49 +26,85 @@ static bool range_ok(const struct drover_region_obj *r, u64 first, u64 npages)
 
 /* ---- the gate ---- */
 
+/* A bitmap may have 128 MiB: nothing that goes through all of it does so in one step. */
+#define STEP (1ul << 22)
+
+static void forget_received(struct drover_region_obj *r)
+{
+	unsigned long at, n;
+
+	lockdep_assert_held(&r->state);
+	for (at = 0; at < r->npages; at += n) {
+		n = min(STEP, r->npages - at);
+		bitmap_clear(r->received, at, n);
+		cond_resched();
+	}
+}
+
+static bool all_received(struct drover_region_obj *r)
+{
+	unsigned long at = 0, to;
+
+	for (at = 0; at < r->npages; at = to) {
+		to = at + min(STEP, r->npages - at);
+		if (find_next_zero_bit(r->received, to, at) < to)
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
 /* Faults that found the gate open have made their entries when we get the folios' locks. */
 static int pass_all(struct drover_region_obj *r)
 {
 	struct folio_batch batch;
 	pgoff_t at = 0;
+	int ret = 0;
 
 	folio_batch_init(&batch);
-	while (filemap_get_folios(r->shm->f_mapping, &at, r->npages - 1, &batch)) {
+	while (!ret && filemap_get_folios(r->shm->f_mapping, &at, r->npages - 1, &batch)) {
 		unsigned int i;
 
-		for (i = 0; i < folio_batch_count(&batch); i++) {
-			folio_lock(batch.folios[i]);
-			folio_unlock(batch.folios[i]);
+		for (i = 0; i < folio_batch_count(&batch) && !ret; i++) {
+			ret = folio_lock_killable(batch.folios[i]);
+			if (!ret)
+				folio_unlock(batch.folios[i]);
 		}
 		folio_batch_release(&batch);
-		if (fatal_signal_pending(current))
-			return -EINTR;
 		cond_resched();
 	}
-	return 0;
+	return ret;
 }
 
+/*
+ * Close the gate: when this returns 0, no gated mapping has an entry of an unpublished page.
+ * Nobody makes one after the bit is set but who has looked at it before: fault-around, which
+ * synchronize_srcu() waits for, and .fault, which looks again under the folio's lock, so who
+ * had the lock before pass_all() has made its entry, and who gets it later sees the bit.
+ * Entries that were made are removed last.
+ */
 static int shut(struct drover_region_obj *r)
 {
 	unsigned long first = 0, end;
 	int ret;
 
+	lockdep_assert_held(&r->state);
 	WRITE_ONCE(r->gated, true);
 	synchronize_srcu(&r->srcu);
 	ret = pass_all(r);
-	if (ret < 0)
-		return ret;
-	for (; (first = find_next_zero_bit(r->received, r->npages, first)) < r->npages;
+	for (; !ret && (first = find_next_zero_bit(r->received, r->npages, first)) < r->npages;
 	     first = end) {
 		end = find_next_bit(r->received, r->npages, first);
 		if (!drover_debug(DROVER_DEBUG_NO_UNMAP))
 			unmap_mapping_pages(r->shm->f_mapping, first, end - first, false);
 		cond_resched();
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
 	}
-	return 0;
+	return ret;
 }
 
-static int cmd_gate(struct file *file, void *arg)
+static int cmd_gate(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_region_obj *r = file->private_data;
 	struct drover_gate *a = arg;
@@ -80,7 +116,7 @@ static int cmd_gate(struct file *file, void *arg)
 		return -EINTR;
 	/* Who has seen a bit of before is waited for like who has seen the gate open. */
 	if (a->flags & DROVER_GATE_FRESH)
-		bitmap_zero(r->received, r->npages);
+		forget_received(r);
 	if (a->flags & DROVER_GATE_CLOSED) {
 		ret = shut(r);
 	} else {
@@ -112,25 +148,89 @@ static struct drover_range *ranges_get(struct drover_region_obj *r, const struct
 	return range;
 }
 
-static u64 publish(struct drover_region_obj *r, const struct drover_range *range, bool zero)
-{
-	u64 woken;
+/* Pages between two looks at signals: to drop the content of so many takes some ms. */
+#define PIECE (1ul << 15)
+/* Pages after which a call lets itself be interrupted by a signal that is not fatal. */
+#define PATIENCE (1ul << 22)
 
-	if (zero)
-		shmem_truncate_range(file_inode(r->shm), (loff_t)range->first << PAGE_SHIFT,
-				     ((loff_t)(range->first + range->npages) << PAGE_SHIFT) - 1);
-	bitmap_set(r->received, range->first, range->npages);
-	woken = drover_wake(r, range->first, range->first + range->npages);
-	trace_drover_publish(r->id, range->first, range->npages, woken);
-	return woken;
+/**
+ * struct publishing - how far a PUBLISH has come
+ * @zero: the pages read as zero from now on
+ * @pages: looked at
+ * @woken: waiters that go on
+ */
+struct publishing {
+	bool zero;
+	u64 pages, woken;
+};
+
+static int interrupted(const struct publishing *p)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return p->pages >= PATIENCE && signal_pending(current) ? -EINTR : 0;
 }
 
-static int cmd_publish(struct file *file, void *arg)
+/*
+ * Drop what unpublished pages of [first, end) hold. A published one is the guest's, which
+ * may have stored to it: publishing it again must not take that away.
+ */
+static void drop_unpublished(struct drover_region_obj *r, unsigned long first, unsigned long end)
+{
+	unsigned long to;
+
+	lockdep_assert_held(&r->state);
+	if (drover_debug(DROVER_DEBUG_ZERO_AGAIN))
+		bitmap_clear(r->received, first, end - first);
+	for (; (first = find_next_zero_bit(r->received, end, first)) < end; first = to) {
+		to = find_next_bit(r->received, end, first);
+		shmem_truncate_range(file_inode(r->shm), (loff_t)first << PAGE_SHIFT,
+				     ((loff_t)to << PAGE_SHIFT) - 1);
+	}
+}
+
+static int publish_range(struct drover_region_obj *r, const struct drover_range *range,
+			 struct publishing *p)
+{
+	unsigned long first = range->first, end = first + range->npages, at, to;
+	u64 woken = p->woken;
+	int ret = 0;
+
+	for (at = first; at < end && !ret; at = to) {
+		to = end - at < PIECE ? end : at + PIECE;
+		if (p->zero)
+			drop_unpublished(r, at, to);
+		bitmap_set(r->received, at, to - at);
+		p->woken += drover_wake(r, at, to);
+		p->pages += to - at;
+		cond_resched();
+		ret = interrupted(p);
+	}
+	trace_drover_publish(r->id, first, at - first, p->woken - woken);
+	return at < end ? ret : 0;
+}
+
+static int publish_ranges(struct drover_region_obj *r, const struct drover_range *range,
+			  unsigned int n, struct publishing *p)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < n && !ret; i++) {
+		ret = publish_range(r, &range[i], p);
+		if (!ret && i + 1 < n)
+			ret = interrupted(p);
+	}
+	return ret;
+}
+
+static int cmd_publish(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_region_obj *r = file->private_data;
 	struct drover_publish *a = arg;
+	struct publishing p = { .zero = a->flags & DROVER_PUBLISH_ZERO };
 	struct drover_range *range;
-	unsigned int i;
+	int ret;
 
 	if (a->flags & ~DROVER_PUBLISH_ZERO || a->reserved)
 		return -EINVAL;
@@ -141,17 +241,14 @@ static int cmd_publish(struct file *file, void *arg)
 		kvfree(range);
 		return -EINTR;
 	}
-	a->woken = 0;
-	for (i = 0; i < a->nranges; i++) {
-		a->woken += publish(r, &range[i], a->flags & DROVER_PUBLISH_ZERO);
-		cond_resched();
-	}
+	ret = publish_ranges(r, range, a->nranges, &p);
 	mutex_unlock(&r->state);
+	a->woken = p.woken;
 	kvfree(range);
-	return 0;
+	return ret;
 }
 
-static int cmd_received(struct file *file, void *arg)
+static int cmd_received(struct file *file, void *arg, struct drover_fds *fds)
 {
 	struct drover_region_obj *r = file->private_data;
 	struct drover_received *a = arg;
@@ -181,56 +278,6 @@ static int cmd_received(struct file *file, void *arg)
 
 /* ---- requests ---- */
 
-static struct drover_wait *dequeue(struct drover_region_obj *r)
-{
-	struct drover_wait *w;
-
-	xa_lock(&r->requests);
-	w = list_first_entry_or_null(&r->queue, struct drover_wait, queue);
-	if (w) {
-		list_del_init(&w->queue);
-		kref_get(&w->kref);
-	}
-	xa_unlock(&r->requests);
-	return w;
-}
-
-/* It could not be stored: it is the next one to be read, unless it was answered. */
-static void put_back(struct drover_region_obj *r, struct drover_wait *w)
-{
-	xa_lock(&r->requests);
-	if (!w->done && list_empty(&w->queue))
-		list_add(&w->queue, &r->queue);
-	xa_unlock(&r->requests);
-}
-
-static int read_one(struct drover_region_obj *r, char __user *to)
-{
-	struct drover_wait *w = dequeue(r);
-	struct drover_request q;
-	int ret = 0;
-
-	if (!w)
-		return -EAGAIN;
-	q = (struct drover_request){
-		.page = w->page,
-		.time_ns = w->time_ns,
-		.pid = pid_vnr(w->pid),
-		.flags = w->flags,
-	};
-	if (copy_to_user(to, &q, sizeof(q))) {
-		put_back(r, w);
-		ret = -EFAULT;
-	}
-	drover_wait_put(w);
-	return ret;
-}
-
-static bool has_requests(struct drover_region_obj *r)
-{
-	return !list_empty_careful(&r->queue);
-}
-
 static ssize_t loader_read(struct file *file, char __user *to, size_t len, loff_t *pos)
 {
 	struct drover_region_obj *r = file->private_data;
@@ -240,11 +287,12 @@ static ssize_t loader_read(struct file *file, char __user *to, size_t len, loff_
 	if (len < sizeof(struct drover_request))
 		return -EINVAL;
 	do {
-		ret = read_one(r, to + done);
+		ret = drover_requests_read_one(&r->requests, to + done);
 		if (ret >= 0) {
 			done += sizeof(struct drover_request);
 		} else if (ret == -EAGAIN && !done && !(file->f_flags & O_NONBLOCK)) {
-			ret = wait_event_interruptible(r->readers, has_requests(r));
+			ret = wait_event_interruptible(r->requests.readers,
+						       drover_requests_unread(&r->requests));
 			ret = ret ? -EINTR : 0;
 		}
 	} while (ret >= 0 && len - done >= sizeof(struct drover_request));
@@ -255,16 +303,21 @@ static __poll_t loader_poll(struct file *file, poll_table *wait)
 {
 	struct drover_region_obj *r = file->private_data;
 
-	poll_wait(file, &r->readers, wait);
-	return has_requests(r) ? EPOLLIN | EPOLLRDNORM : 0;
+	poll_wait(file, &r->requests.readers, wait);
+	return drover_requests_unread(&r->requests) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 /* ---- the descriptor ---- */
 
-/* Without a gate: the operations stay shmem's. */
+/* Without a gate: file and operations are shmem's. */
 static int loader_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	return drover_region_mmap(file->private_data, vma);
+	struct drover_region_obj *r = file->private_data;
+	int ret = drover_region_mmap(r, vma);
+
+	if (!ret)
+		vma_set_file(vma, r->shm);
+	return ret;
 }
 
 /* Waiters go on waiting, for ever or for their time of grace. */
@@ -275,23 +328,31 @@ static int loader_release(struct inode *inode, struct file *file)
 
 	mutex_lock(&r->state);
 	r->loader = false;
-	missed = r->gated && !bitmap_full(r->received, r->npages);
-	if (missed && r->grace_ms)
+	missed = r->gated && !all_received(r);
+	if (missed && r->grace_ms) {
+		/* 0 says that there is no such time. */
+		r->grace_ends = (jiffies + msecs_to_jiffies(r->grace_ms)) ?: 1;
 		mod_delayed_work(system_wq, &r->grace, msecs_to_jiffies(r->grace_ms));
+	}
 	mutex_unlock(&r->state);
 	if (missed)
-		drover_event_loader_died(r->id, drover_waiters(r));
+		drover_event_loader_died(r->id, drover_waiters(&r->requests));
 	drover_region_put(r);
 	return 0;
 }
 
+/*
+ * What the timer was set for may be over by now: a new loader has come and the time was
+ * taken back, and that loader may have gone, too, with a time of its own or with none.
+ */
 void drover_grace_work(struct work_struct *work)
 {
 	struct drover_region_obj *r = container_of(to_delayed_work(work),
 						   struct drover_region_obj, grace);
 
 	mutex_lock(&r->state);
-	if (!r->loader) {
+	WARN_ON_ONCE(r->loader && r->grace_ends && !drover_debug(DROVER_DEBUG_OLD_GRACE));
+	if (r->grace_ends && time_after_eq(jiffies, r->grace_ends)) {
 		WRITE_ONCE(r->dead, true);
 		drover_wake(r, 0, r->npages);
 	}
@@ -323,26 +384,14 @@ static const struct file_operations loader_fops = {
 	.llseek = noop_llseek,
 };
 
-bool drover_is_loader(const struct file *file)
+struct drover_region_obj *drover_loader_region(const struct file *file)
 {
-	return file->f_op == &loader_fops;
-}
-
-/* What nobody has answered is read again. */
-static void requeue(struct drover_region_obj *r)
-{
-	struct drover_wait *w;
-	unsigned long page;
-
-	xa_lock(&r->requests);
-	xa_for_each(&r->requests, page, w)
-		if (list_empty(&w->queue))
-			list_add_tail(&w->queue, &r->queue);
-	xa_unlock(&r->requests);
+	return file->f_op == &loader_fops ? file->private_data : NULL;
 }
 
 static int can_load(struct drover_region_obj *r)
 {
+	lockdep_assert_held(&r->state);
 	if (r->dead)
 		return -EOWNERDEAD;
 	return r->loader ? -EBUSY : 0;
@@ -360,28 +409,30 @@ int drover_loader_check(struct drover_region_obj *r)
 }
 
 /**
- * drover_loader_open - make a descriptor for the loader of a region
- * @r: the region, of which a reference is taken
+ * drover_loader_file - make the loader's file of a region
+ * @r: the region, of which the file has a reference
  *
- * Return: the descriptor; -EBUSY there is a loader, -EOWNERDEAD its grace has run out
+ * There is a loader from now on. When the file is put before anybody had its descriptor, it
+ * is as if the loader had died.
+ *
+ * Return: the file; -EBUSY there is a loader, -EOWNERDEAD its grace has run out.
  */
-int drover_loader_open(struct drover_region_obj *r)
+struct file *drover_loader_file(struct drover_region_obj *r)
 {
-	int fd;
+	struct file *file;
+	int ret;
 
 	mutex_lock(&r->state);
-	fd = can_load(r);
-	if (!fd) {
+	ret = can_load(r);
+	file = ret ? ERR_PTR(ret) : anon_inode_getfile("[drover-loader]", &loader_fops, r, O_RDWR);
+	if (!IS_ERR(file)) {
 		kref_get(&r->kref);
-		fd = anon_inode_getfd("[drover-loader]", &loader_fops, r, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			drover_region_put(r);
-	}
-	if (fd >= 0) {
 		r->loader = true;
+		if (!drover_debug(DROVER_DEBUG_OLD_GRACE))
+			r->grace_ends = 0;
 		if (!drover_debug(DROVER_DEBUG_NO_REQUEUE))
-			requeue(r);
+			drover_requests_unread_all(&r->requests);
 	}
 	mutex_unlock(&r->state);
-	return fd;
+	return file;
 }

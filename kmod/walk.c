@@ -15,15 +15,24 @@
 #include <linux/mm_inline.h>
 #include <linux/pagemap.h>
 #include <linux/rbtree.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/smp.h>
 
 #include "compat.h"
 #include "watch.h"
 
+/**
+ * struct walk - the walk of one mapping
+ * @w: the watch
+ * @p: the piece of the file
+ * @vma: the mapping; under i_mmap_rwsem
+ * @took: a dirty bit was taken, so TLBs must be flushed
+ */
 struct walk {
 	struct drover_watch *w;
+	struct drover_piece *p;
 	struct vm_area_struct *vma;
+	bool took;
 };
 
 static unsigned long index_of(const struct walk *k, unsigned long addr)
@@ -31,12 +40,14 @@ static unsigned long index_of(const struct walk *k, unsigned long addr)
 	return k->vma->vm_pgoff + ((addr - k->vma->vm_start) >> PAGE_SHIFT);
 }
 
-/* The entry was the only record of the content of a folio that we don't hold yet. */
-static void taken(struct walk *k, unsigned long index, struct folio *folio)
+/*
+ * The bit of an entry was taken. If we don't hold the folio yet, the entry was the only
+ * record that it has content.
+ */
+static void bit_taken(struct walk *k, unsigned long index, struct folio *folio)
 {
-	struct folio **slot = drover_slot(k->w, index);
-
-	if (!slot || *slot != folio)
+	k->took = true;
+	if (drover_held(k->p, index) != folio)
 		folio_mark_dirty(folio);
 }
 
@@ -52,16 +63,16 @@ static void walk_ptes(struct walk *k, pmd_t *pmd, unsigned long addr, unsigned l
 	for (pte = start; addr != end; pte++, addr += PAGE_SIZE)
 		if (drover_maybe_dirty(READ_ONCE(pte->pte)) && pte_present(*pte) &&
 		    drover_take_dirty((unsigned long *)&pte->pte)) {
-			__set_bit(index_of(k, addr), k->w->dirty);
-			taken(k, index_of(k, addr), page_folio(pte_page(*pte)));
+			__set_bit(index_of(k, addr) - k->p->first, k->p->dirty);
+			bit_taken(k, index_of(k, addr), page_folio(pte_page(*pte)));
 		}
 	drover_pte_unlock(start, ptl);
 }
 
-/* A large page is dirty as a whole. */
+/* A huge page is dirty as a whole. It never reaches over the end of a piece. */
 static bool walk_huge(struct walk *k, pmd_t *pmd, unsigned long addr)
 {
-	unsigned long first = index_of(k, addr & PMD_MASK);
+	unsigned long first = index_of(k, addr & PMD_MASK), at = first - k->p->first;
 	spinlock_t *ptl;
 	bool huge;
 
@@ -70,10 +81,10 @@ static bool walk_huge(struct walk *k, pmd_t *pmd, unsigned long addr)
 	ptl = pmd_lock(k->vma->vm_mm, pmd);
 	huge = pmd_trans_huge(*pmd);
 	if (huge && drover_take_dirty((unsigned long *)&pmd->pmd)) {
-		taken(k, min(first, k->w->npages - 1), page_folio(pmd_page(*pmd)));
-		if (first < k->w->npages)
-			bitmap_set(k->w->dirty, first, min_t(unsigned long, PTRS_PER_PTE,
-							     k->w->npages - first));
+		bit_taken(k, first, page_folio(pmd_page(*pmd)));
+		if (at < k->p->npages)
+			bitmap_set(k->p->dirty, at, min_t(unsigned long, PTRS_PER_PTE,
+							  k->p->npages - at));
 	}
 	spin_unlock(ptl);
 	k->w->walked++;
@@ -97,7 +108,8 @@ static void walk_vma(struct walk *k, unsigned long addr, unsigned long end)
 {
 	unsigned long next;
 
-	for (; addr != end; addr = next) {
+	/* Who is being killed doesn't wait for the rest of many mappings. */
+	for (; addr != end && !fatal_signal_pending(current); addr = next) {
 		pgd_t *pgd = pgd_offset(k->vma->vm_mm, addr);
 		p4d_t *p4d;
 		pud_t *pud;
@@ -128,44 +140,54 @@ static void flush(void *unused)
 
 typedef void vma_fn(struct walk *k, unsigned long addr, unsigned long end);
 
-static void pend(struct walk *k, unsigned long addr, unsigned long end)
+static void flush_pending(struct walk *k, unsigned long addr, unsigned long end)
 {
 	inc_tlb_flush_pending(k->vma->vm_mm);
 }
 
-static void unpend(struct walk *k, unsigned long addr, unsigned long end)
+static void flush_done(struct walk *k, unsigned long addr, unsigned long end)
 {
 	dec_tlb_flush_pending(k->vma->vm_mm);
 }
 
-/* The interval tree's own iterators are not exported; mappings of guest RAM are few. */
-static void each_vma(struct drover_watch *w, unsigned long first, unsigned long end, vma_fn *fn)
+/*
+ * Call @fn for each mapping of [first, end) that can write. The interval tree's own iterators
+ * are not exported; mappings of guest RAM are few.
+ */
+static void each_vma(struct walk *k, unsigned long first, unsigned long end, vma_fn *fn)
 {
 	struct rb_node *n;
 
-	for (n = rb_first_cached(&w->mapping->i_mmap); n; n = rb_next(n)) {
-		struct walk k = { .w = w, .vma = rb_entry(n, struct vm_area_struct, shared.rb) };
-		unsigned long from = k.vma->vm_pgoff, to = from + vma_pages(k.vma);
+	lockdep_assert_held(&k->w->mapping->i_mmap_rwsem);
+	for (n = rb_first_cached(&k->w->mapping->i_mmap); n; n = rb_next(n)) {
+		struct vm_area_struct *vma = rb_entry(n, struct vm_area_struct, shared.rb);
+		unsigned long from = vma->vm_pgoff, to = from + vma_pages(vma);
 
-		if (!can_write(k.vma)) {
+		if (!can_write(vma)) {
 			if (drover_debug(DROVER_DEBUG_STOP_AT_SKIP))
 				break;
 			continue;
 		}
 		if (from >= end || to <= first)
 			continue;
-		fn(&k, k.vma->vm_start + ((max(from, first) - from) << PAGE_SHIFT),
-		   k.vma->vm_start + ((min(to, end) - from) << PAGE_SHIFT));
+		k->vma = vma;
+		fn(k, vma->vm_start + ((max(from, first) - from) << PAGE_SHIFT),
+		   vma->vm_start + ((min(to, end) - from) << PAGE_SHIFT));
 	}
 }
 
-void drover_walk(struct drover_watch *w, unsigned long first, unsigned long end)
+int drover_walk(struct drover_watch *w, struct drover_piece *p, unsigned long first,
+		unsigned long end)
 {
+	struct walk k = { .w = w, .p = p };
+
+	lockdep_assert_held(&w->lock);
 	i_mmap_lock_read(w->mapping);
-	each_vma(w, first, end, pend);
-	each_vma(w, first, end, walk_vma);
-	if (!drover_debug(DROVER_DEBUG_NO_FLUSH))
+	each_vma(&k, first, end, flush_pending);
+	each_vma(&k, first, end, walk_vma);
+	if (k.took && !drover_debug(DROVER_DEBUG_NO_FLUSH))
 		on_each_cpu(flush, NULL, 1);
-	each_vma(w, first, end, unpend);
+	each_vma(&k, first, end, flush_done);
 	i_mmap_unlock_read(w->mapping);
+	return fatal_signal_pending(current) ? -EINTR : 0;
 }
