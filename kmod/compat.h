@@ -3,15 +3,14 @@
 #define DROVER_COMPAT_H
 
 /*
- * What differs between kernels, and nowhere else. Built and run: 6.1. What is said about
- * later ones was read in their sources and is untested.
+ * What differs between kernels, and nowhere else. DROVER_HAS_* is what Kbuild has found in the
+ * headers and the exported symbols of the kernel that is built against.
  */
 #include <linux/device/class.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
-#include <linux/version.h>
 #include <asm/invpcid.h>
 #include <asm/tlbflush.h>
 
@@ -19,10 +18,10 @@
 #error "drover.ko is for x86-64: elsewhere dirty is not one bit of a page-table entry"
 #endif
 
-/* Pages of this file are shmem's. The operations were exported until 6.5, the test since. */
+/* Pages of this file are shmem's. Kernels export either the test or the operations. */
 static inline bool drover_is_shmem(struct address_space *mapping)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#ifdef DROVER_HAS_SHMEM_MAPPING
 	return shmem_mapping(mapping);
 #else
 	return mapping->a_ops == &shmem_aops;
@@ -32,20 +31,26 @@ static inline bool drover_is_shmem(struct address_space *mapping)
 /* Can this CPU drop all that it has cached of page tables, of every address space? */
 static inline bool drover_can_flush(void)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
-	return boot_cpu_has(X86_FEATURE_INVPCID);
-#else
-	return true;
-#endif
+	if (IS_ENABLED(DROVER_HAS_FLUSH_TLB_ALL) || boot_cpu_has(X86_FEATURE_INVPCID))
+		return true;
+	return IS_ENABLED(DROVER_HAS_WRITE_CR4) && boot_cpu_has(X86_FEATURE_PGE);
 }
 
 /* On the CPU it is called on; interrupts are off. */
 static inline void drover_flush_local(void)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
-	invpcid_flush_all();
-#else
+#if defined(DROVER_HAS_FLUSH_TLB_ALL)
 	__flush_tlb_all();
+#else
+	if (boot_cpu_has(X86_FEATURE_INVPCID)) {
+		invpcid_flush_all();
+		return;
+	}
+#ifdef DROVER_HAS_WRITE_CR4
+	/* To change the bit for global pages drops all entries, of all address spaces. */
+	native_write_cr4(native_read_cr4() ^ X86_CR4_PGE);
+	native_write_cr4(native_read_cr4() ^ X86_CR4_PGE);
+#endif
 #endif
 }
 
@@ -77,7 +82,7 @@ static inline bool drover_take_dirty(unsigned long *entry)
 /* References that page tables have of it: folio_mapcount() is not exported for large ones. */
 static inline int drover_folio_mapcount(struct folio *folio)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#ifdef DROVER_HAS_FOLIO_MAPCOUNT
 	return folio_mapcount(folio);
 #else
 	long nr = folio_nr_pages(folio), i;
@@ -106,7 +111,7 @@ bool drover_pte_lock_or_not(pte_t **pte);
 static inline bool drover_pte_lock(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
 				   pte_t **pte, spinlock_t **ptl)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#ifdef DROVER_HAS_PTE_OFFSET_MAP_RCU
 	pmd_t val;
 
 	rcu_read_lock();
@@ -134,7 +139,7 @@ again:
 
 static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#ifdef DROVER_HAS_PTE_OFFSET_MAP_RCU
 	(void)pte;
 	spin_unlock(ptl);
 	rcu_read_unlock();
@@ -150,7 +155,7 @@ static inline void drover_pte_unlock(pte_t *pte, spinlock_t *ptl)
  */
 static inline bool drover_fault_needs_mmap_lock(struct vm_fault *vmf)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#ifdef DROVER_HAS_VMA_LOCK
 	if (vmf->flags & FAULT_FLAG_VMA_LOCK) {
 		vma_end_read(vmf->vma);
 		return true;
@@ -166,7 +171,7 @@ static inline void drover_fault_unlock(struct vm_fault *vmf)
 
 static inline void drover_vma_set_flags(struct vm_area_struct *vma, unsigned long flags)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#ifdef DROVER_HAS_VM_FLAGS_SET
 	vm_flags_set(vma, flags);
 #else
 	vma->vm_flags |= flags;
@@ -175,7 +180,7 @@ static inline void drover_vma_set_flags(struct vm_area_struct *vma, unsigned lon
 
 static inline struct class *drover_class_create(const char *name)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#ifdef DROVER_HAS_CLASS_CREATE_1
 	return class_create(name);
 #else
 	return class_create(THIS_MODULE, name);
