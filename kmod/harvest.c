@@ -6,6 +6,7 @@
  * Bits go through the maps of the pieces (struct drover_piece) and leave them only when user
  * space has them; all of the range is looked at before the first one is handed out.
  */
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -280,8 +281,10 @@ int drover_collect(struct drover_watch *w, struct drover_collect *c)
 
 	lockdep_assert_held(&w->lock);
 	ret = collect_pieces(w, c);
-	if (drover_debug(DROVER_DEBUG_COUNT_LATE))
+	if (drover_debug(DROVER_DEBUG_COUNT_LATE)) {
+		msleep(4);
 		n = READ_ONCE(w->mapping->nrpages);
+	}
 	counted = all && n == w->held && !READ_ONCE(SHMEM_I(w->mapping->host)->swapped);
 	if (ret == -ENOMEM)
 		return ret;

@@ -145,6 +145,7 @@ void drover_event_stall(u64 id, u64 page, u32 pid, u64 wait_ms);
 #define DROVER_DEBUG_FORGET_PINS	(1U << 15)	/* a pin that is gone is forgotten */
 #define DROVER_DEBUG_COUNT_LATE		(1U << 16)	/* the file's pages are counted last */
 #define DROVER_DEBUG_NO_RESCUE		(1U << 17)	/* pages stay on the unevictable list */
+#define DROVER_DEBUG_HOLD_UNLOCKED	(1U << 18)	/* slots are set without the folio's lock */
 
 #ifdef DROVER_DEBUG
 bool drover_debug(unsigned int what);

@@ -10,6 +10,8 @@ out=$vm/kmod-$release${1:+-$1}
 
 # Before Linux 6.13 Kbuild puts objects beside sources, so it gets sources of its own.
 mkdir -p "$out" || exit 1
+# Two runs of one clone may want it at the same time.
+exec 9>"$out.lock" && flock 9 || exit 1
 tar -cf - Kbuild VERSION kmod uapi | tar -C "$out" -xf - || exit 1
 (cd "$out" && find kmod uapi -name '*.[ch]') | while read -r f; do
 	[ -e "$f" ] || rm "$out/$f"

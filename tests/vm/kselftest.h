@@ -11,6 +11,7 @@
  *	files: PROGRAM...	programs of build/ that it starts, found in PATH
  *	timeout: SECONDS	when it hangs (30); times TIMEOUT_SCALE
  *	set: NAME		run with this set only (long, bench), not by default
+ *	since: VERSION		not run, unless by name, on an older kernel
  *	control: SWITCH TEXT	with module parameter debug=SWITCH, a result whose name has
  *				TEXT must be "not ok" (make check-vm-controls)
  */
