@@ -73,9 +73,12 @@ struct drover_caps {
  *
  * The command returns the attach descriptor (O_CLOEXEC). Nothing is watched before
  * DROVER_IOC_ARM. One attach per file. Closing the last reference of the descriptor, by
- * whatever way, disarms it and leaves the file as it was: nothing that was written is lost.
+ * whatever way, disarms it and leaves the file as it was: nothing that was written is lost,
+ * and all of it can be reclaimed again. While it is armed, F_SEAL_WRITE can't be added to the
+ * file (EBUSY), since its pages are in use; a file that grows is watched up to @pages.
  *
- * Errors: EBADF @fd is no descriptor or not open for writing; ENODEV not shmem;
+ * Errors: EBADF @fd is no descriptor or not open for writing (it is @fd that is asked, also
+ * when it is one of a region's); ENODEV not shmem;
  * EMEDIUMTYPE hugetlb; EPERM sealed against writing (F_SEAL_WRITE, F_SEAL_FUTURE_WRITE);
  * EFBIG longer than max_pages; EBUSY attached already; EOPNOTSUPP a Xen PV guest, a CPU or
  * kernel whose TLBs the module can't flush, or a flag without its capability.
@@ -121,8 +124,9 @@ struct drover_arm {
  *	set, none is cleared, words without news are not touched
  * @hole: in: the same for pages that were punched or truncated, in the first harvest after
  *	ARM also for those that hold no memory; 0: not wanted, they are kept for later
- * @pinned: in: the same for pages that somebody else may write by DMA, found only with
- *	DROVER_HARVEST_FINAL; 0: not wanted
+ * @pinned: in: the same for pages that somebody else may write by DMA, or has just written,
+ *	found only with DROVER_HARVEST_FINAL; 0: not wanted. Until it is let go of, a page is in
+ *	each final harvest
  * @ndirty: out: bits set in @dirty
  * @nhole: out: bits set in @hole. In @hole alone: it reads as zero, and if that changes
  *	the next harvest has it: it must not be read, as what is written to a hole and
@@ -130,9 +134,16 @@ struct drover_arm {
  * @npinned: out: bits set in @pinned
  * @done: out: pages looked at; less than @npages after EINTR or EFAULT
  *
- * Exact: a write that ended before the call is in this harvest or was in an earlier one.
- * Copy pages after the return. Errors: ENXIO not armed; bits that could not be stored
- * (EFAULT) are in the next harvest.
+ * Exact: a write of a CPU that ended before the call is in this harvest or was in an earlier
+ * one. Copy pages after the return. Of devices:
+ *
+ * - Direct I/O into the file may be complete some time before the kernel marks its page. It is
+ *   in the harvest after the mark; a final one has the page in @dirty or in @pinned.
+ * - A page that was pinned for DMA (a registered buffer, VFIO, RDMA) when a harvest looked at
+ *   it, and is not any more, is in @dirty of the harvest that finds it so.
+ *
+ * Errors: ENXIO not armed; bits that could not be stored (EFAULT) are in the next harvest. A
+ * signal ends the call after 1 GiB at the earliest, a fatal one within milliseconds.
  */
 struct drover_harvest {
 	__u32 size;
@@ -209,8 +220,14 @@ struct drover_stat {
  * @name: in: [a-z0-9_.-], NUL-terminated: also a device /dev/drover-NAME that behaves
  *	like @vm_fd, until the region ends; empty: none
  *
- * Both mappings are made of pages of 4096 bytes (VM_NOHUGEPAGE). The region ends with its
- * last descriptor and mapping. Errors: EEXIST the name is taken; EFBIG.
+ * Both mappings are made of pages of 4096 bytes (VM_NOHUGEPAGE). The vm descriptor can be
+ * mapped, asked for its size and its holes, and punched (fallocate); it can't be read or
+ * written. A file that is opened by a path to it (/proc/PID/fd; its mode is 0600) is one more
+ * vm descriptor. Its mappings are VM_DONTEXPAND: mremap() can move and shrink, not grow them.
+ * The memory is never swapped, so mlock() has nothing to do and does nothing.
+ *
+ * The region ends with its last descriptor and mapping; then the name is free. Errors: EEXIST
+ * the name is taken; EFBIG.
  */
 struct drover_region {
 	__u32 size;
@@ -257,7 +274,8 @@ struct drover_range {
  * @reserved: 0
  * @woken: out: waiters that go on
  *
- * Publishing a page again is harmless. Nothing is published when a range is bad (EINVAL).
+ * Publishing a page again is harmless, and changes nothing. Nothing is published when a range
+ * is bad (EINVAL). After EINTR some pages are published: give the command again.
  */
 struct drover_publish {
 	__u32 size;
@@ -268,7 +286,10 @@ struct drover_publish {
 	__aligned_u64 woken;
 };
 
-/* They read as zero: what they hold is dropped, no memory is taken. */
+/*
+ * They read as zero: what they hold is dropped, no memory is taken. Pages that are published
+ * already keep what they hold.
+ */
 #define DROVER_PUBLISH_ZERO	(1U << 0)
 #define DROVER_RANGES_MAX	4096
 
