@@ -31,9 +31,13 @@ static inline bool drover_is_shmem(struct address_space *mapping)
 /* Can this CPU drop all that it has cached of page tables, of every address space? */
 static inline bool drover_can_flush(void)
 {
-	if (IS_ENABLED(DROVER_HAS_FLUSH_TLB_ALL) || boot_cpu_has(X86_FEATURE_INVPCID))
-		return true;
-	return IS_ENABLED(DROVER_HAS_WRITE_CR4) && boot_cpu_has(X86_FEATURE_PGE);
+#if defined(DROVER_HAS_FLUSH_TLB_ALL)
+	return true;
+#elif defined(DROVER_HAS_WRITE_CR4)
+	return boot_cpu_has(X86_FEATURE_INVPCID) || boot_cpu_has(X86_FEATURE_PGE);
+#else
+	return boot_cpu_has(X86_FEATURE_INVPCID);
+#endif
 }
 
 /* On the CPU it is called on; interrupts are off. */

@@ -282,7 +282,7 @@ int drover_collect(struct drover_watch *w, struct drover_collect *c)
 	lockdep_assert_held(&w->lock);
 	ret = collect_pieces(w, c);
 	if (drover_debug(DROVER_DEBUG_COUNT_LATE)) {
-		msleep(4);
+		usleep_range(4000, 5000);
 		n = READ_ONCE(w->mapping->nrpages);
 	}
 	counted = all && n == w->held && !READ_ONCE(SHMEM_I(w->mapping->host)->swapped);
@@ -445,26 +445,23 @@ static int give_unseen(struct hand_out *h, unsigned long n, unsigned long first,
 static int hand_out(struct hand_out *h, unsigned long end)
 {
 	unsigned long at, to, n;
-	int r;
+	int r = 0;
 
-	for (at = h->a->first; at < end; at = to) {
+	for (at = h->a->first; at < end && !r; at = to) {
 		n = at / DROVER_PIECE;
 		to = min(end, (n + 1) * DROVER_PIECE);
-		if (h->w->piece[n]) {
+		if (h->w->piece[n])
 			r = give_piece(h, h->w->piece[n], at, to);
-		} else if (h->a->hole && test_bit(n, h->w->unseen)) {
+		else if (h->a->hole && test_bit(n, h->w->unseen))
 			r = give_unseen(h, n, at, to);
-		} else {
-			r = 0;
-		}
 		if (r < 0)
 			return r;
 		h->a->done = to - h->a->first;
 		cond_resched();
-		if (at > h->a->first && fatal_signal_pending(current))
-			return -EINTR;
+		if (to < end && fatal_signal_pending(current))
+			r = -EINTR;
 	}
-	return 0;
+	return r;
 }
 
 static int harvest(struct hand_out *h)
@@ -504,11 +501,14 @@ int drover_cmd_harvest(struct file *file, void *arg, struct drover_fds *fds)
 	struct hand_out h = { .w = w, .a = a };
 	int r;
 
-	if (a->flags & ~DROVER_HARVEST_FINAL || a->first % BITS_PER_LONG || !a->npages || !a->dirty ||
-	    a->first >= w->npages || a->npages > w->npages - a->first ||
+	if (a->flags & ~DROVER_HARVEST_FINAL || a->first % BITS_PER_LONG || !a->npages ||
+	    a->first >= w->npages || a->npages > w->npages - a->first || !a->dirty ||
 	    (a->dirty | a->hole | a->pinned) % sizeof(long))
 		return -EINVAL;
-	a->ndirty = a->nhole = a->npinned = a->done = 0;
+	a->ndirty = 0;
+	a->nhole = 0;
+	a->npinned = 0;
+	a->done = 0;
 	if (mutex_lock_interruptible(&w->lock))
 		return -EINTR;
 	r = harvest(&h);

@@ -114,7 +114,7 @@ struct drover_pending *drover_request(struct drover_region_obj *r, unsigned long
 		return ERR_PTR(-ENOMEM);
 	/* Enough time for somebody else to publish the page. */
 	if (drover_debug(DROVER_DEBUG_ASK_TWICE))
-		msleep(2);
+		usleep_range(2000, 3000);
 	xa_lock(&q->table);
 	do {
 		p = xa_load(&q->table, page);

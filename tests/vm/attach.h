@@ -133,7 +133,8 @@ static inline void race_store(unsigned int n)
 
 static inline void race_read(const struct race *r, unsigned int page, uint8_t *to)
 {
-	if (!r->truncates)
+	/* With PROTECT an entry of our own that could write is taken for a writer's. */
+	if (!r->truncates && !r->protect)
 		memcpy(to, g.other + page * PAGE, PAGE);
 	else if (pread(g.fd, to, PAGE, (off_t)page * PAGE) != (ssize_t)PAGE)
 		memset(to, 0, PAGE);

@@ -161,7 +161,7 @@ def boot(args, todo, tap, controls, end):
     proc = qemu(args, initrd, console)
     scale = max(1, int(os.environ.get("TIMEOUT_SCALE", "1")))
     # init's own timeout comes first, unless the guest as a whole hangs.
-    limit = time.monotonic() + 60 * scale
+    limit = time.monotonic() + 120 * scale
     test, ended, over, done = None, 0, False, False
     for text in lines(proc, lambda: min(limit, end)):
         if text is None:

@@ -6,6 +6,7 @@
  * needs: kvm-amd
  */
 #include <stdatomic.h>
+#include <sys/utsname.h>
 
 #include "attach.h"
 #include "kvm-vm.h"
@@ -97,6 +98,30 @@ static void drain_lists(void)
 	close(fd);
 }
 
+/*
+ * From some kernel on, KVM marks the folio of a page when a vCPU's first write to it after a
+ * look at its log faults: then a harvest sees that write, and perhaps no later one.
+ */
+static const struct {
+	unsigned int major, minor;
+	bool marks;
+} kvm_facts[] = { { 6, 1, false }, { 6, 12, true } };
+
+static bool kvm_marks(void)
+{
+	unsigned int major = 0, minor = 0, i;
+	struct utsname u;
+	bool marks = false;
+
+	uname(&u);
+	if (sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		ksft_die("uname");
+	for (i = 0; i < KSFT_SIZE(kvm_facts); i++)
+		if (major * 1000 + minor >= kvm_facts[i].major * 1000 + kvm_facts[i].minor)
+			marks = kvm_facts[i].marks;
+	return marks;
+}
+
 static void test_blind(const unsigned int *page)
 {
 	unsigned int i;
@@ -107,9 +132,9 @@ static void test_blind(const unsigned int *page)
 		ksft_die("KVM's log");
 	r = kvm_vm_touch(&vm.cpu[0], kvm_vm_write, page, TOUCHED, 9) | kvm_vm_log(&vm, log_map) |
 	    harvest(0);
-	ksft_ok(!r && !count(news.dirty) && !count(news.hole),
-		"vCPU writes 64 pages: the harvest alone shows %u: it is blind to vCPUs",
-		count(news.dirty));
+	ksft_ok(!r && (kvm_marks() ? only(news.dirty, page) : !count(news.dirty)) &&
+		!count(news.hole), "vCPU writes 64 pages: the harvest alone shows %u: %s",
+		count(news.dirty), kvm_marks() ? "KVM marks them" : "it is blind to vCPUs");
 	ksft_ok(!r && only(log_map, page), "vCPU writes 64 pages: KVM's log shows %u",
 		count(log_map));
 	for (i = 0; i < WORDS; i++)
@@ -248,7 +273,9 @@ static void test_race(void)
 	ksft_ok(!r && rounds && regs.rbp > 1000 && race.stores > 1000 && !lost[MERGED] &&
 		!count(log_map) && !count(news.dirty),
 		"race: vCPU and VMM, harvest and log: %u pages lost", lost[MERGED]);
-	ksft_ok(lost[HARVESTED] > 0, "race: the harvest alone loses %u pages", lost[HARVESTED]);
+	if (!kvm_marks())
+		ksft_ok(lost[HARVESTED] > 0, "race: the harvest alone loses %u pages",
+			lost[HARVESTED]);
 	ksft_ok(lost[LOGGED] > 0, "race: KVM's log alone loses %u pages", lost[LOGGED]);
 	for (k = 0; k < SHADOWS; k++)
 		free(race.shadow[k]);
