@@ -53,12 +53,13 @@ static void mark_or_not(struct drover_piece *p, unsigned long *map, struct folio
  */
 static void note_pin(struct drover_piece *p, struct folio *folio, bool pinned)
 {
-	unsigned long at = folio->index - p->first;
+	unsigned long at = folio->index - p->first, n;
 
 	if (at >= p->npages || test_bit(at, p->pinned) == pinned)
 		return;
 	mark_or_not(p, p->pinned, folio, pinned);
-	p->npinned += pinned ? folio_nr_pages(folio) : -folio_nr_pages(folio);
+	n = min_t(unsigned long, folio_nr_pages(folio), p->npages - at);
+	p->npinned = pinned ? p->npinned + n : p->npinned - n;
 	if (!pinned)
 		drover_mark_folio(p, p->dirty, folio);
 }
@@ -127,7 +128,8 @@ static int protect(struct drover_watch *w, struct drover_piece *p, unsigned long
 			i |= DROVER_SLOTS - 1;
 		if (!folio || folio == last)
 			continue;
-		folio_lock(folio);
+		if (folio_lock_killable(folio))
+			return -EINTR;
 		if (drover_alive(w, folio) && folio_mkclean(folio))
 			drover_mark_folio(p, p->dirty, folio);
 		folio_unlock(folio);

@@ -114,11 +114,12 @@ def pack(root, out):
 
 def qemu(args, initrd, console):
     half = args.memory // 2
-    node = [["-object", f"memory-backend-ram,id=m{i},size={half}M",
-             "-numa", f"node,nodeid={i},cpus={i},memdev=m{i}"] for i in (0, 1)]
+    cpus = max(1, int(os.environ.get("VM_CPUS", "2")) // 2)
+    node = [["-object", f"memory-backend-ram,id=m{i},size={half}M", "-numa",
+             f"node,nodeid={i},cpus={i * cpus}-{i * cpus + cpus - 1},memdev=m{i}"] for i in (0, 1)]
     # Who kills us from outside ends the guest, too.
     cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
-           "-accel", "tcg,thread=multi", "-smp", "2,sockets=2", "-cpu", "max",
+           "-accel", os.environ.get("VM_ACCEL", "tcg,thread=multi"), "-smp", f"{2 * cpus},sockets=2", "-cpu", "max",
            "-m", str(args.memory), *node[0], *node[1], "-nodefaults", "-display", "none",
            "-monitor", "none", "-no-reboot", "-kernel", args.kernel, "-initrd", initrd,
            "-append", "console=ttyS0 panic=-1 oops=panic tsc=unstable "

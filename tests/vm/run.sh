@@ -7,8 +7,10 @@
 #	-c	controls: each test with a switch of a debug build that must break it
 # Prints one TAP stream. kselftest.h says what is read from a test's comments.
 # Environment: what lib.sh says, TIMEOUT_SCALE (1), VM_LIMIT (seconds in all, 900),
-# VM_MEMORY (MiB, 1024), VM_KEEP=1 shows the guest's console, VM_APPEND more for the kernel's
-# command line, VM_QEMU more options of QEMU (-d int -D FILE).
+# VM_MEMORY (MiB, 1024), VM_CPUS (2, on two nodes), VM_KEEP=1 shows the guest's console,
+# VM_APPEND more for the kernel's command line, VM_QEMU more options of QEMU (-d int -D FILE),
+# VM_ACCEL QEMU's accelerator. To count instructions instead of time, on a busy host:
+# VM_ACCEL=tcg,thread=single VM_QEMU='-icount shift=0'.
 . "$(dirname "$0")/lib.sh"
 sets='' control=
 while getopts s:c o; do
