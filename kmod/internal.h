@@ -129,9 +129,9 @@ void drover_event_stall(u64 id, u64 page, u32 pid, u64 wait_ms);
  */
 #define DROVER_DEBUG_NO_FLUSH		(1U << 0)	/* no TLB flush after the walk */
 #define DROVER_DEBUG_NO_FOLIO_DIRTY	(1U << 1)	/* the folios' own flag isn't read */
-#define DROVER_DEBUG_NO_HOLD		(1U << 2)	/* references are dropped, pages kept unheld */
-#define DROVER_DEBUG_STOP_AT_SKIP	(1U << 3)	/* the walk ends at the first VMA skipped */
-#define DROVER_DEBUG_NO_CLIP		(1U << 4)	/* neighbours are mapped, published or not */
+#define DROVER_DEBUG_NO_HOLD		(1U << 2)	/* references are dropped */
+#define DROVER_DEBUG_STOP_AT_SKIP	(1U << 3)	/* the walk ends at what it skips */
+#define DROVER_DEBUG_NO_CLIP		(1U << 4)	/* neighbours are mapped along */
 #define DROVER_DEBUG_HUGE		(1U << 5)	/* gated mappings may be of huge pages */
 #define DROVER_DEBUG_NO_REQUEUE		(1U << 6)	/* a new loader is not told what was asked */
 #define DROVER_DEBUG_NO_UNMAP		(1U << 7)	/* closing the gate leaves entries alone */

@@ -239,8 +239,8 @@ static void test_evictable(void)
 	close(g.at);
 	drop_caches();
 	n = unevictable(map, 2 * PAGES);
-	ksft_ok(before && !n, "closed: no page is left unevictable: %u of %u (%u before)", n, 2 * PAGES,
-		before);
+	ksft_ok(before && !n, "closed: no page is left unevictable: %u of %u (%u before)", n,
+		2 * PAGES, before);
 	munmap(map, 2 * PAGES * PAGE);
 	close(g.fd);
 }

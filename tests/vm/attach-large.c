@@ -69,7 +69,8 @@ static void map_huge(void)
 	begin();
 	room = mmap(NULL, PAGES * PAGE + two, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	c.at = (uint8_t *)(((uintptr_t)room + two - 1) & ~(two - 1));
-	if (mmap(c.at, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, g.fd, 0) == MAP_FAILED)
+	if (mmap(c.at, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, g.fd, 0) ==
+	    MAP_FAILED)
 		ksft_die("mmap");
 	madvise(c.at, PAGES * PAGE, MADV_HUGEPAGE);
 	harvest(0);
@@ -114,8 +115,10 @@ static void test_collapse(void)
 	}
 	atomic_store(&c.go, ~0u);
 	pthread_join(t, NULL);
-	ksft_ok(!lost && !late, "collapse against harvests: %u rounds, %u collapsed: content lost in %u, "
-		"told late in %u", rounds, done, lost, late);
+	ksft_ok(!lost && !late,
+		"collapse against harvests: %u rounds, %u collapsed: content lost in %u, "
+		"told late in %u",
+		rounds, done, lost, late);
 	end();
 }
 

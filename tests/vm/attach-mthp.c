@@ -61,7 +61,8 @@ static void one_size(unsigned int kib)
 	g.other = ksft_map(g.fd, PAGES);
 	for (i = from; i < END; i++)
 		g.map[i * PAGE] = 1;
-	ksft_ok(made(kib) - before >= (END - from) / pages, "%u KiB: %u folios", kib, made(kib) - before);
+	ksft_ok(made(kib) - before >= (END - from) / pages, "%u KiB: %u folios", kib,
+		made(kib) - before);
 	g.at = attach(g.fd);
 	if (g.at < 0 || arm(g.at) || harvest(0) || harvest(0))
 		ksft_die("attach");
@@ -76,25 +77,28 @@ static void one_size(unsigned int kib)
 	if (pwrite(g.fd, "x", 1, (off_t)i * PAGE) != 1)
 		ksft_die("pwrite");
 	harvest(0);
-	ksft_ok(in(news.dirty, i) && news.h.ndirty == pages && count(news.dirty, END - pages, END) == pages,
+	ksft_ok(in(news.dirty, i) && news.h.ndirty == pages &&
+			count(news.dirty, END - pages, END) == pages,
 		"%u KiB: pwrite(): its folio is told (%llu pages)", kib,
 		(unsigned long long)news.h.ndirty);
 	ksft_ok(!harvest(DROVER_HARVEST_FINAL) && !news.h.ndirty && !news.h.npinned,
 		"%u KiB: final: nobody holds anything (%llu pinned)", kib,
 		(unsigned long long)news.h.npinned);
 	/* A part of one is punched: the rest stays. */
-	if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(END - 2) * PAGE, PAGE))
+	if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(END - 2) * PAGE,
+		      PAGE))
 		ksft_die("fallocate");
 	harvest(0);
 	ksft_ok((in(news.dirty, END - 2) || in(news.hole, END - 2)) && !g.map[(END - 2) * PAGE] &&
-		g.map[(END - 1) * PAGE] == 2 && !(in(news.hole, END - 1) && !in(news.dirty, END - 1)),
+			g.map[(END - 1) * PAGE] == 2 &&
+			!(in(news.hole, END - 1) && !in(news.dirty, END - 1)),
 		"%u KiB: a page of it is punched: told, and the rest is no hole", kib);
 	if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(END - pages) * PAGE,
 		      (off_t)pages * PAGE))
 		ksft_die("fallocate");
 	harvest(0);
-	ksft_ok(count(news.hole, END - pages, END) == pages, "%u KiB: all of it is punched: %u holes", kib,
-		count(news.hole, END - pages, END));
+	ksft_ok(count(news.hole, END - pages, END) == pages,
+		"%u KiB: all of it is punched: %u holes", kib, count(news.hole, END - pages, END));
 	set(kib, "never");
 	end();
 }

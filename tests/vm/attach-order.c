@@ -48,7 +48,8 @@ static void test_new_page(uint32_t flags, unsigned int final, const char *name)
 	harvest(final);
 	for (i = 0; i < 64; i++)
 		missed += !in(news.dirty, page + 7 * i);
-	ksft_ok(!missed, "%s: a hole is read, then stored to: told by the %s harvest (%u of 64 missed)",
+	ksft_ok(!missed,
+		"%s: a hole is read, then stored to: told by the %s harvest (%u of 64 missed)",
 		name, final ? "final" : "next", missed);
 	/* The second final one must have no news. */
 	harvest(final);
@@ -93,7 +94,8 @@ static void test_count(void)
 	harvest(0);
 	pthread_create(&t, NULL, punch_page_0, NULL);
 	for (end_at = ksft_ns() + 6000000000ull; ksft_ns() < end_at; rounds++) {
-		if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page * PAGE, PAGE) ||
+		if (fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page * PAGE,
+			      PAGE) ||
 		    pwrite(g.fd, "x", 1, 0) != 1)
 			ksft_die("fallocate");
 		harvest(0);
@@ -111,8 +113,9 @@ static void test_count(void)
 	}
 	atomic_store(&punching.stop, true);
 	pthread_join(t, NULL);
-	ksft_ok(!missed, "a pwrite to a hole, while another page is punched: %u of %u rounds missed",
-		missed, rounds);
+	ksft_ok(!missed,
+		"a pwrite to a hole, while another page is punched: %u of %u rounds missed", missed,
+		rounds);
 	end();
 }
 
@@ -170,7 +173,7 @@ static void submit(uint8_t op, void *to)
 {
 	unsigned int tail = *at(sq, ring_p.sq_off.tail), i = tail & (ring_p.sq_entries - 1);
 
-	sqe[i] = (struct io_uring_sqe){ .opcode = op, .fd = blk, .addr = (uintptr_t)to, .len = PAGE };
+	sqe[i] = (struct io_uring_sqe){.opcode = op, .fd = blk, .addr = (uintptr_t)to, .len = PAGE};
 	at(sq, ring_p.sq_off.array)[i] = i;
 	__atomic_store_n(at(sq, ring_p.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
 	if (syscall(__NR_io_uring_enter, ring, 1, 0, 0, NULL, 0) != 1)
@@ -227,8 +230,10 @@ static void test_direct_io(int policy, const char *name)
 		harvest(DROVER_HARVEST_FINAL);
 		lost += !in(news.dirty, page) && !in(news.pinned, page);
 	}
-	ksft_ok(!missed && early < 50, "direct I/O%s: %u of %u reads neither dirty nor pinned in the "
-		"final harvest after their end, %u not in the next one", name, missed, 100 - early, lost);
+	ksft_ok(!missed && early < 50,
+		"direct I/O%s: %u of %u reads neither dirty nor pinned in the "
+		"final harvest after their end, %u not in the next one",
+		name, missed, 100 - early, lost);
 	sp.sched_priority = 0;
 	sched_setscheduler(0, SCHED_OTHER, &sp);
 	end();
@@ -251,14 +256,16 @@ static void test_pin(unsigned int final)
 	complete();
 	harvest(DROVER_HARVEST_FINAL);
 	before = in(news.pinned, 50) && news.h.npinned == 1;
-	ksft_ok(before && g.map[50 * PAGE] == 0x5a, "pin: a final harvest tells it, and no other page (%llu)",
+	ksft_ok(before && g.map[50 * PAGE] == 0x5a,
+		"pin: a final harvest tells it, and no other page (%llu)",
 		(unsigned long long)news.h.npinned);
 	syscall(__NR_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
 	/* The kernel lets go of it a moment later. */
 	ksft_msleep(200 * ksft_scale());
 	harvest(final);
 	ksft_ok(in(news.dirty, 50) || (final && in(news.pinned, 50)),
-		"pin: it is told as dirty when it is gone, by a %s harvest", final ? "final" : "plain");
+		"pin: it is told as dirty when it is gone, by a %s harvest",
+		final ? "final" : "plain");
 	harvest(final);
 	ksft_ok(!in(news.dirty, 50) && !in(news.pinned, 50), "pin: once");
 	end();

@@ -42,14 +42,16 @@ int main(void)
 	ksft_ok(!harvest(DROVER_HARVEST_FINAL) && g.map[13 * PAGE] == 99 && in(news.pinned, 13),
 		"a store through a udmabuf: its page is pinned in a final harvest");
 	ksft_ok(count(news.pinned, 8, BUF_PAGES) == BUF_PAGES && news.h.npinned == BUF_PAGES,
-		"all pages of the udmabuf are, and no others: %llu", (unsigned long long)news.h.npinned);
+		"all pages of the udmabuf are, and no others: %llu",
+		(unsigned long long)news.h.npinned);
 	p[6 * PAGE] = 98;
 	munmap(p, BUF_PAGES * PAGE);
 	close(buf);
 	ksft_msleep(100 * ksft_scale());
 	harvest(0);
 	ksft_ok(count(news.dirty, 8, BUF_PAGES) == BUF_PAGES && news.h.ndirty == BUF_PAGES,
-		"let go of: all of them are told as dirty (%llu)", (unsigned long long)news.h.ndirty);
+		"let go of: all of them are told as dirty (%llu)",
+		(unsigned long long)news.h.ndirty);
 	ksft_ok(!harvest(DROVER_HARVEST_FINAL) && !news.h.ndirty && !news.h.npinned, "once");
 	end();
 	close(u);

@@ -73,7 +73,8 @@ static void map_again(void)
 		_exit(3);
 	munmap(room, PAGES * PAGE + two);
 	room = (uint8_t *)(((uintptr_t)room + two - 1) & ~(two - 1));
-	mine = mmap(room + any(2) * PAGE, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, g.fd, 0);
+	mine = mmap(room + any(2) * PAGE, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, g.fd,
+		    0);
 	if (mine == MAP_FAILED)
 		_exit(3);
 }
@@ -94,7 +95,8 @@ static void move_mapping(void)
 static void on_bus(int sig)
 {
 	(void)sig;
-	mmap(mine, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mmap(mine, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+	     -1, 0);
 }
 
 static void op_store(void)
@@ -102,7 +104,8 @@ static void op_store(void)
 	unsigned int i, n = 1 + (unsigned int)any(40), page = (unsigned int)any(PAGES);
 
 	for (i = 0; i < n; i++)
-		*(volatile uint64_t *)(mine + (page + i * any(3)) % PAGES * PAGE + 8 * any(512)) = any(~0ull);
+		*(volatile uint64_t *)(mine + (page + i * any(3)) % PAGES * PAGE + 8 * any(512)) =
+			any(~0ull);
 	count(C_STORE);
 }
 
@@ -301,7 +304,7 @@ static void publish_some(void)
 /* Nobody has the poison published: it is put there while the gate is shut, all fresh. */
 static void gate_fresh(void)
 {
-	struct drover_gate a = { .size = sizeof(a), .flags = DROVER_GATE_CLOSED | DROVER_GATE_FRESH };
+	struct drover_gate a = {.size = sizeof(a), .flags = DROVER_GATE_CLOSED | DROVER_GATE_FRESH};
 	unsigned int i;
 
 	if (ioctl(reg.loader_fd, DROVER_IOC_GATE, &a))
@@ -371,7 +374,8 @@ static void region_round(void)
 			new_loader();
 		if (!any(3))
 			random_ioctl();
-		fallocate(reg.vm_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, any(2) ? PAGE : 0);
+		fallocate(reg.vm_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			  any(2) ? PAGE : 0);
 	}
 	if (any(2)) {
 		close(reg.loader_fd);
@@ -478,7 +482,8 @@ int main(void)
 	for (begin_at = ksft_ns(); ksft_ns() - begin_at < seconds() * 1000000000ull; rounds++) {
 		unsigned int bad;
 
-		/* While they write, too: nothing of before is told, and nothing of after is lost. */
+		/* While they write, too: nothing of before is told, and nothing of after is lost.
+		 */
 		if (!any(8) || !rounds)
 			watch_anew();
 		for (t0 = ksft_ns(); ksft_ns() - t0 < ROUND_MS * 1000000ull;)
@@ -505,7 +510,8 @@ int main(void)
 	swap_off();
 	for (i = 0; i < C_KINDS; i++)
 		ksft_note("%10lu %s", atomic_load(&all->calls[i]), kind_name[i]);
-	ksft_ok(rounds && !lost && !late, "watched: %u rounds: %u pages lost, %u late", rounds, lost, late);
+	ksft_ok(rounds && !lost && !late, "watched: %u rounds: %u pages lost, %u late", rounds,
+		lost, late);
 	ksft_ok(atomic_load(&all->calls[C_TOUCH]) && !atomic_load(&all->leaks),
 		"gated: %u loads of what was not published", atomic_load(&all->leaks));
 	return ksft_end();

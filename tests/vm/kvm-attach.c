@@ -158,7 +158,8 @@ static void test_blind(const unsigned int *page)
 	r = kvm_vm_touch(&vm.cpu[0], kvm_vm_write, page, TOUCHED, 10) | kvm_vm_log(&vm, log_map);
 	g.other[8 * PAGE] = 8;
 	r |= harvest(DROVER_HARVEST_FINAL);
-	ksft_ok(!r && only(log_map, page) && in(news.dirty, 8), "the guest stops: the final harvest");
+	ksft_ok(!r && only(log_map, page) && in(news.dirty, 8),
+		"the guest stops: the final harvest");
 	drain_lists();
 	r = kvm_vm_log(&vm, log_map) | harvest(DROVER_HARVEST_FINAL);
 	ksft_ok(!r && !count(log_map) && !count(news.dirty) && !count(news.pinned),

@@ -95,7 +95,8 @@ static int uring_read(int fd)
 {
 	struct io_uring_params p = { 0 };
 	int ring = (int)syscall(__NR_io_uring_setup, 2, &p), res;
-	uint8_t *sq = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	uint8_t *sq =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	struct io_uring_sqe *sqe = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring,
 					IORING_OFF_SQES);
 	struct io_uring_cqe *cqe = (void *)(sq + p.cq_off.cqes);
@@ -143,8 +144,9 @@ static void test_open_again(void)
 	fd = open_again(O_RDWR);
 	if (!ksft_errno(fd, 0, "opened again by its owner"))
 		return;
-	ksft_ok(!fstat(fd, &a) && !fstat(reg.vm_fd, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev &&
-		a.st_size == PAGES * PAGE, "opened again: it is the same file");
+	ksft_ok(!fstat(fd, &a) && !fstat(reg.vm_fd, &b) && a.st_ino == b.st_ino &&
+			a.st_dev == b.st_dev && a.st_size == PAGES * PAGE,
+		"opened again: it is the same file");
 	refuses(fd, "opened again");
 	p = ksft_map(fd, PAGES);
 	ksft_ok(reg_load(p + 3 * PAGE) == WAITS, "opened again: a load waits");
@@ -256,7 +258,8 @@ static void test_neighbours(void)
 	unsigned int i;
 
 	for (i = 0; i < KSFT_SIZE(pairs); i++) {
-		uint8_t *room = mmap(NULL, 16 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint8_t *room =
+			mmap(NULL, 16 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		unsigned int k, good = 0;
 		int fd[3];
 
@@ -266,10 +269,12 @@ static void test_neighbours(void)
 		fd[DEVICE] = open("/dev/drover-side", O_RDWR | O_CLOEXEC);
 		for (k = 0; k < 2; k++)
 			if (mmap(room + k * 8 * PAGE, 8 * PAGE, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_FIXED, fd[pairs[i][k]], k * 8 * PAGE) == MAP_FAILED)
+				 MAP_SHARED | MAP_FIXED, fd[pairs[i][k]],
+				 k * 8 * PAGE) == MAP_FAILED)
 				ksft_die("mmap");
 		for (k = 0; k < 2; k++)
-			good += reg_load(room + k * 8 * PAGE) == (pairs[i][k] == LOADER ? 0 : WAITS);
+			good += reg_load(room + k * 8 * PAGE) ==
+				(pairs[i][k] == LOADER ? 0 : WAITS);
 		ksft_ok(good == 2, "%s beside %s: each is what it was", name[pairs[i][0]],
 			name[pairs[i][1]]);
 		/* A hole in the middle splits both; then nothing is left. */

@@ -38,7 +38,8 @@ static void test_again(void)
 	ksft_ok(!reg_publish(5, 1, DROVER_PUBLISH_ZERO) && guest[5 * PAGE] == 0xaa,
 		"again, as zero once more: the guest's store stays");
 	ksft_ok(!ioctl(reg.loader_fd, DROVER_IOC_PUBLISH, &p) && guest[5 * PAGE] == 0xaa &&
-		guest[40 * PAGE] == 0xbb, "ranges as zero once more, that lie over each other: it stays");
+			guest[40 * PAGE] == 0xbb,
+		"ranges as zero once more, that lie over each other: it stays");
 	ksft_ok(!guest[4 * PAGE] && !guest[6 * PAGE] && !guest[11 * PAGE],
 		"and what was not published reads as zero");
 	munmap(plain, PAGES * PAGE);
@@ -122,7 +123,9 @@ static const struct {
 	const char *name;
 	int (*fn)(void);
 } in_kernel[] = {
-	{ "write() from", call_write }, { "read() into", call_read }, { "uname() into", call_uname },
+	{"write() from", call_write},
+	{"read() into", call_read},
+	{"uname() into", call_uname},
 };
 
 /* CPU time that a process takes in half a second. */
@@ -160,11 +163,13 @@ static void test_signal_in_call(void)
 		ksft_msleep(50);
 		share = cpu_share(pid);
 		ksft_ok(share < 0.3 && waitpid(pid, &st, WNOHANG) == 0,
-			"signal: %s a page that waits, a signal pending: it sleeps (%.0f %% of a CPU)",
+			"signal: %s a page that waits, a signal pending: it sleeps (%.0f %% of a "
+			"CPU)",
 			in_kernel[i].name, share * 100);
 		reg_publish(0, 8, 0);
 		waitpid(pid, &st, 0);
-		ksft_ok(WIFEXITED(st) && !WEXITSTATUS(st), "signal: and goes on when it is published");
+		ksft_ok(WIFEXITED(st) && !WEXITSTATUS(st),
+			"signal: and goes on when it is published");
 		munmap(gated, PAGES * PAGE);
 		reg_close();
 	}
@@ -246,14 +251,16 @@ static void test_names(void)
 		any = bad ? bad : any;
 	}
 	ksft_ok(!any && atomic_load(&made) >= 10,
-		"names: three threads make regions of one name and leave them: %u made, else EEXIST",
+		"names: three threads make regions of one name and leave them: %u made, else "
+		"EEXIST",
 		atomic_load(&made));
 	ksft_ok(!reg_try("same", 1, 0, 0), "names: the name is free at once after a close");
 	reg_close();
 	ksft_ok(!reg_try("same", 1, 0, 0), "names: and again");
 	ksft_ok(!access("/dev/drover-same", F_OK), "names: with its device");
 	reg_close();
-	ksft_ok(access("/dev/drover-same", F_OK) < 0, "names: which is gone when the close returns");
+	ksft_ok(access("/dev/drover-same", F_OK) < 0,
+		"names: which is gone when the close returns");
 }
 
 /* ---- descriptors that are handed out ---- */
@@ -280,7 +287,8 @@ static void *replace(void *arg)
  */
 static void test_descriptors(void)
 {
-	uint8_t *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *page =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct drover_region *r = (void *)page;
 	int first = dup(0), lost = 0, i;
 	pthread_t t;
@@ -300,7 +308,8 @@ static void test_descriptors(void)
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
 	ksft_ok(!lost && !atomic_load(&victim),
-		"descriptors: outputs that can't be written: nobody sees one that is taken back (%d)",
+		"descriptors: outputs that can't be written: nobody sees one that is taken back "
+		"(%d)",
 		atomic_load(&victim));
 	munmap(page, 2 * PAGE);
 }

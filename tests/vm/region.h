@@ -87,7 +87,8 @@ static inline int reg_load(volatile const uint8_t *p)
 /* A mapping where the kernel could use a huge page. */
 static inline uint8_t *reg_map_aligned(int fd, size_t bytes)
 {
-	uint8_t *room = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *room =
+		mmap(NULL, bytes + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uintptr_t at = ((uintptr_t)room + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1);
 	uint8_t *p = mmap((void *)at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
 
