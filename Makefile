@@ -126,16 +126,7 @@ check-fresh: deps-fresh
 	$(Q)B=$(B) tests/check-fresh
 
 # ---- the module, in a guest with a kernel of its own ------------------------
-	$(call run_vm)
-	$(Q)set -e; for abi in $(VM_SERIES); do \
-		VM_ABI=$$abi B=$(B) prove --timer -e sh tests/vm/run.sh || \
-			{ grep -A 3 '^not ok' $(B)/vm/tap; exit 1; }; \
-	done
-check-vm-fuzz: ## random calls against oracles; SEED, SECONDS (60)
-check-vm-fuzz: deps-vm
-	$(Q)$(MAKE) vm-programs
-	$(Q)B=$(B) VM_APPEND="$(if $(SEED),SEED=$(SEED)) $(if $(SECONDS),SECONDS=$(SECONDS))" \
-		sh tests/vm/run.sh -s fuzz
+.PHONY: module check-vm check-vm-long check-vm-controls check-vm-debug bench-vm
 module: ## drover.ko for Debian's kernel, downloaded and never installed
 module: deps-vm
 	$(Q)sh tests/vm/fetch.sh
@@ -150,11 +141,6 @@ check-vm: deps-vm
 		VM_ABI=$$abi B=$(B) prove --timer -e sh tests/vm/run.sh || \
 			{ grep -A 3 '^not ok' $(B)/vm/tap; exit 1; }; \
 	done
-check-vm-fuzz: ## random calls against oracles; SEED, SECONDS (60)
-check-vm-fuzz: deps-vm
-	$(Q)$(MAKE) vm-programs
-	$(Q)B=$(B) VM_APPEND="$(if $(SEED),SEED=$(SEED)) $(if $(SECONDS),SECONDS=$(SECONDS))" \
-		sh tests/vm/run.sh -s fuzz
 # No nested paging: machines that run for long die of it ("Known" in Documentation/testing.rst).
 check-vm-long: ## and those that take long: stress, 1,000 regions, two nodes
 check-vm-long: deps-vm
