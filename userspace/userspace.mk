@@ -10,7 +10,7 @@ ALL_LAYERS := $(shell grep -v '^\#' userspace/layers)
 PROGRAM_LAYERS := $(shell tail -n 1 userspace/layers)
 LIBRARY_LAYERS := $(filter-out $(PROGRAM_LAYERS),$(ALL_LAYERS))
 # What of it a VMM links, lowest first (tests/lint/libdrover.t shows that it is enough).
-LIBDROVER_LAYERS := base ram dev agent lib
+LIBDROVER_LAYERS := base ram owner dev agent lib
 
 PROGRAMS := droverd droverctl drover-vmm
 LAYER_droverd := daemon

@@ -415,8 +415,11 @@ def given_up(world):
     a.call("migrate-settle", own=False)
     info = a.until("completed")
     tap.ok(info["status"] == "completed" and not a.running(), "given up", brief(info))
-    listen(a)
-    tap.ok(a.call("query-status")["status"] == "inmigrate", "its RAM may be emptied", a.info())
+    a.call("migrate-incoming", uri="tcp:127.0.0.1:0")
+    info = a.until("failed")
+    tap.ok("only image" in info["error-desc"], "its RAM may be the only image", brief(info))
+    listen(a, discard=True)
+    tap.ok(a.call("query-status")["status"] == "inmigrate", "and be given up", a.info())
 
 
 def killed_source(world):

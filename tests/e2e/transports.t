@@ -163,7 +163,7 @@ def files(world):
         head = f.read(6)
     tap.ok(info["status"] == "completed" and head == b"header", "to a file behind a header",
            brief(info))
-    a.call("migrate-incoming", uri=f"file:{path},offset=4096")
+    a.call("migrate-incoming", uri=f"file:{path},offset=4096", discard=True)
     good(tap, "and from behind it", b, a, finish(b, a))
 
 

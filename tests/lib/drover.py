@@ -305,9 +305,10 @@ class World:
 FAST = {"max-bandwidth": 0}
 
 
-def listen(dst, uri="tcp:127.0.0.1:0", config=None):
+def listen(dst, uri="tcp:127.0.0.1:0", config=None, **more):
     """migrate-incoming; the URI to reach it by."""
-    dst.call("migrate-incoming", uri=uri, **({"config": config} if config is not None else {}))
+    dst.call("migrate-incoming", uri=uri, **({"config": config} if config is not None else {}),
+             **more)
     if not uri.startswith("tcp:"):
         return uri
     end = time.monotonic() + DEADLINE

@@ -15,7 +15,6 @@ import wire
 from drover import ROOT
 
 HEAD, FRAME = wire.HEAD, wire.FRAME
-TOKEN = b"token of a test."
 ONE_WAY, RESUME = 1, 4          # flags of HELLO
 DATA, POSTCOPY = 1, 2           # types of ATTACH
 
@@ -133,12 +132,14 @@ class Source:
     def __init__(self, port, size=16 << 20, config=None, flags=0):
         self.port, self.size, self.flags = port, size, flags
         self.config = config or {}
+        self.token = os.urandom(16)
         self.main = Conn(socket.create_connection(("127.0.0.1", port)))
         self.others = []
 
     def hello(self):
         text = json.dumps(self.config).encode()
-        body = wire.HELLO_HEAD.pack(0x100, 0x100, self.flags, 0, TOKEN, bytes(16), 1, len(text), 0)
+        body = wire.HELLO_HEAD.pack(0x100, 0x100, self.flags, 0, self.token, bytes(16), 1,
+                                    len(text), 0)
         self.main.send("HELLO", body + struct.pack("<QQIHH", 0, self.size, 0, 4, 0) + b"ram0" +
                        text)
 
@@ -155,7 +156,7 @@ class Source:
         c = Conn(socket.create_connection(("127.0.0.1", self.port)),
                  index + 1 if kind == DATA else 256 + index)
         self.others.append(c)
-        c.send("ATTACH", TOKEN + struct.pack("<HH", kind, index))
+        c.send("ATTACH", self.token + struct.pack("<HH", kind, index))
         if c.until("ATTACH_ACK")[0]:
             raise Refused("ATTACH")
         return c
@@ -182,7 +183,7 @@ class Source:
             self.main.until("STATE_ACK")
 
     def commit(self):
-        self.main.send("COMMIT", TOKEN)
+        self.main.send("COMMIT", self.token)
         self.main.until("COMMIT_ACK")
 
     def close(self):

@@ -2,6 +2,7 @@
 """Frames as userspace/wire/wire.h has them, for tests that play a peer or rewrite one."""
 import ctypes
 import json
+import os
 import struct
 
 MAGIC = 0x52565244
@@ -42,9 +43,9 @@ def split(data):
 
 
 def hello(config, blocks, versions=(0x100, 0x100)):
-    """HELLO's body. blocks: [(name, gpa, size)]"""
+    """HELLO's body, of a session of its own. blocks: [(name, gpa, size)]"""
     text = json.dumps(config).encode()
-    body = HELLO_HEAD.pack(*versions, 0, 0, b"token of a test.", bytes(16), len(blocks),
+    body = HELLO_HEAD.pack(*versions, 0, 0, os.urandom(16), bytes(16), len(blocks),
                            len(text), 0)
     for name, gpa, size in blocks:
         body += struct.pack("<QQIHH", gpa, size, 0, len(name), 0) + name.encode()

@@ -115,11 +115,11 @@ def refusals(world, daemon):
            "'capability' does not accept value 'nope' (GenericError):", "its error, as from QEMU",
            why)
     try:
-        hypervisor.qmp.StopGuestEmulation()
+        hypervisor.qmp.SetSpicePassword("none")
         why = None
     except QmpCommandNotSupported as e:
         why = str(e)
-    tap.ok(why == "Instance does not support the 'stop' QMP command.",
+    tap.ok(why == "Instance does not support the 'set_password' QMP command.",
            "a command that is not there is known from query-commands", why)
 
 

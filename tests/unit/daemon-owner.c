@@ -19,19 +19,19 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "owner-kit.h"
 #include "tap.h"
 
 #define RAM_SIZE (1u << 20)
 #define PATIENCE_MS 15000
 
-/* A guest that keeps its record, as a VMM does; @ledger: and a file of postcopy, -1: none */
+/* A guest that keeps its record, by its table, as a VMM does; @ledger: and a file of postcopy, -1: none */
 struct fake {
 	struct drover_guest guest;
 	struct drover_ram ram;
 	struct drover_guest_traits traits;
 	pthread_mutex_t lock;
-	struct drover_owner_record record;
-	enum drover_run_state status;
+	struct owner_record record;
 	int ledger;
 };
 
@@ -60,40 +60,18 @@ static enum drover_run_state fake_status(struct drover_guest *g)
 	struct fake *f = fake_of(g);
 	DROVER_LOCK(&f->lock);
 
-	return f->status;
+	return f->record.running ? DROVER_GUEST_RUNNING : DROVER_GUEST_PAUSED;
 }
 
-static int fake_resume(struct drover_guest *g, struct drover_error *e)
+static int fake_request(struct drover_guest *g, enum owner_event ev,
+			const struct owner_args *args, const struct drover_cancel *c,
+			enum owner_reply *reply, struct drover_error *e)
 {
 	struct fake *f = fake_of(g);
 	DROVER_LOCK(&f->lock);
 
-	if (f->record.state != DROVER_OWNER_OWNED)
-		return drover_err(e, -EPERM, "fake: not the owner");
-	f->status = DROVER_GUEST_RUNNING;
-	return 0;
-}
-
-static int fake_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
-			  struct drover_error *e)
-{
-	struct fake *f = fake_of(g);
-	DROVER_LOCK(&f->lock);
-
-	(void)e;
-	*ret = f->record;
-	return 0;
-}
-
-static int fake_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
-			  struct drover_error *e)
-{
-	struct fake *f = fake_of(g);
-	DROVER_LOCK(&f->lock);
-
-	(void)e;
-	f->record = *rec;
-	return 0;
+	(void)c, (void)reply;
+	return fake_step(&f->record, ev, args, NULL, e);
 }
 
 static int fake_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
@@ -103,14 +81,12 @@ static int fake_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_er
 	return 0;
 }
 
-static int fake_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
-			    bool *ret_ledger)
+static int fake_owner_known(struct drover_guest *g, struct owner_record *ret)
 {
 	struct fake *f = fake_of(g);
 	DROVER_LOCK(&f->lock);
 
 	*ret = f->record;
-	*ret_ledger = f->ledger >= 0;
 	return 0;
 }
 
@@ -119,21 +95,19 @@ static const struct drover_guest_ops fake_ops = {
 	.ram = fake_ram,
 	.traits = fake_traits,
 	.status = fake_status,
-	.resume = fake_resume,
-	.owner_get = fake_owner_get,
-	.owner_set = fake_owner_set,
+	.request = fake_request,
 	.owner_known = fake_owner_known,
 	.ledger_get = fake_ledger_get,
 };
 
-static enum drover_owner_state owner(struct fake *f)
+static enum owner_state owner(struct fake *f)
 {
 	DROVER_LOCK(&f->lock);
 
 	return f->record.state;
 }
 
-static void fake_init(struct fake *f, enum drover_owner_state state, uint8_t token,
+static void fake_init(struct fake *f, enum owner_state state, uint8_t token,
 		      const char *peer)
 {
 	struct drover_ram_block *b = &f->ram.block[0];
@@ -143,9 +117,15 @@ static void fake_init(struct fake *f, enum drover_owner_state state, uint8_t tok
 	f->traits.keeps_record = true;
 	pthread_mutex_init(&f->lock, NULL);
 	f->record.state = state;
-	memset(f->record.token, token, sizeof(f->record.token));
+	f->record.will = true;
+	f->record.by = state == OWNER_RELEASED ? OWNER_BY_ANSWER : OWNER_BY_NONE;
+	/* In doubt for long: COMMIT can't be in time any more. */
+	f->record.since = 1;
+	memset(f->record.token.byte, token, sizeof(f->record.token.byte));
+	if (state == OWNER_FENCED)
+		f->record.history[0] = (struct owner_entry){ .token = f->record.token,
+							     .outcome = OWNER_OUTCOME_FENCED };
 	snprintf(f->record.peer, sizeof(f->record.peer), "%s", peer);
-	f->status = DROVER_GUEST_PAUSED;
 	strcpy(b->name, "ram0");
 	b->size = RAM_SIZE;
 	b->fd = memfd_create("ram0", MFD_CLOEXEC);
@@ -168,7 +148,7 @@ static void retry(void *opaque)
 	owner_attach(opaque);
 }
 
-static void attach(struct host *h, enum drover_owner_state state, uint8_t token, const char *peer)
+static void attach(struct host *h, enum owner_state state, uint8_t token, const char *peer)
 {
 	memset(h, 0, sizeof(*h));
 	fake_init(&h->fake, state, token, peer);
@@ -258,7 +238,7 @@ static void test_in_doubt(const char *dir)
 	struct host h;
 
 	peer_text(peer, dir, "nobody");
-	attach(&h, DROVER_OWNER_IN_DOUBT, 7, peer);
+	attach(&h, OWNER_IN_DOUBT, 7, peer);
 	tap_ok(job_in_doubt(h.d.job), "a record in doubt is found");
 	info = info_build(&h.d);
 	tap_ok(json_object_object_get_ex(info, "drover", &x) &&
@@ -271,7 +251,7 @@ static void test_in_doubt(const char *dir)
 	tap_ok(refused(&h, cmd_migrate_cancel, "{}", "too late to cancel"), "cancel as well");
 	tap_ok(fake_status(&h.fake.guest) == DROVER_GUEST_PAUSED, "the guest stays paused");
 	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":true}", NULL) == 0 && settled(&h) &&
-	       owner(&h.fake) == DROVER_OWNER_OWNED &&
+	       owner(&h.fake) == OWNER_OWNED &&
 	       fake_status(&h.fake.guest) == DROVER_GUEST_RUNNING, "settle own: it runs here");
 	tap_ok(told(&h) == 1, "an event tells so");
 	tap_ok(strcmp(run_state_name(&h.d), "running") == 0, "run state: running");
@@ -284,10 +264,10 @@ static void test_bad_peer(void)
 {
 	struct host h;
 
-	attach(&h, DROVER_OWNER_IN_DOUBT, 7, "tcp:not json");
+	attach(&h, OWNER_IN_DOUBT, 7, "tcp:not json");
 	tap_ok(job_in_doubt(h.d.job), "in doubt, with a peer that can't be read");
 	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":false}", NULL) == 0 && settled(&h) &&
-	       owner(&h.fake) == DROVER_OWNER_RELEASED &&
+	       owner(&h.fake) == OWNER_RELEASED &&
 	       fake_status(&h.fake.guest) == DROVER_GUEST_PAUSED, "settle release: it stays paused");
 	tap_ok(strcmp(run_state_name(&h.d), "postmigrate") == 0, "run state: postmigrate");
 	detach(&h);
@@ -297,7 +277,7 @@ static void test_released(void)
 {
 	struct host h;
 
-	attach(&h, DROVER_OWNER_RELEASED, 7, "");
+	attach(&h, OWNER_RELEASED, 7, "");
 	tap_ok(!h.d.job && strcmp(run_state_name(&h.d), "postmigrate") == 0,
 	       "a released guest is postmigrate");
 	tap_ok(refused(&h, cmd_migrate, MIGRATE, "paused due to previous migration"),
@@ -337,7 +317,7 @@ static void test_serving(const char *dir)
 	struct host h;
 
 	peer_text(peer, dir, "nobody");
-	attach(&h, DROVER_OWNER_SERVING, 7, peer);
+	attach(&h, OWNER_SERVING, 7, peer);
 	tap_ok(paused(&h, "the droverd that began it is gone"),
 	       "a record that is serving: its postcopy is paused");
 	tap_ok(strcmp(run_state_name(&h.d), "finish-migrate") == 0, "run state: finish-migrate");
@@ -348,9 +328,9 @@ static void test_serving(const char *dir)
 	tap_ok(command(&h, cmd_migrate, RESUME, NULL) == 0 && paused(&h, "onnect"),
 	       "with resume it tries, and is paused again");
 	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":true}", "of the past") &&
-	       owner(&h.fake) == DROVER_OWNER_SERVING, "settle own: never");
+	       owner(&h.fake) == OWNER_SERVING, "settle own: never");
 	tap_ok(command(&h, cmd_migrate_settle, "{\"own\":false}", NULL) == 0 && settled(&h) &&
-	       owner(&h.fake) == DROVER_OWNER_RELEASED &&
+	       owner(&h.fake) == OWNER_RELEASED &&
 	       strcmp(run_state_name(&h.d), "postmigrate") == 0, "settle release gives it up");
 	tap_ok(refused(&h, cmd_migrate_settle, "{\"own\":false}", "nothing is in doubt"),
 	       "once");
@@ -365,26 +345,23 @@ static void test_serving_done(const char *dir)
 
 	peer_text(peer, dir, "done");
 	snprintf(args, sizeof(args), "{\"uri\":\"unix:%s/done\",\"resume\":true}", dir);
-	attach(&b, DROVER_OWNER_OWNED, 9, peer);
-	attach(&a, DROVER_OWNER_SERVING, 8, peer);
+	attach(&b, OWNER_OWNED, 9, peer);
+	attach(&a, OWNER_SERVING, 8, peer);
 	tap_ok(command(&a, cmd_migrate, args, NULL) == 0 && paused(&a, "no migration with this token"),
 	       "another session's destination: paused");
-	tap_ok(owner(&a.fake) == DROVER_OWNER_SERVING, "and still serving");
+	tap_ok(owner(&a.fake) == OWNER_SERVING, "and still serving");
 	detach(&a);
-	attach(&a, DROVER_OWNER_SERVING, 9, peer);
+	attach(&a, OWNER_SERVING, 9, peer);
 	tap_ok(command(&a, cmd_migrate, args, NULL) == 0 && settled(&a) &&
-	       owner(&a.fake) == DROVER_OWNER_RELEASED &&
+	       owner(&a.fake) == OWNER_RELEASED &&
 	       drover_migration_state(a.d.job->m) == DROVER_STATE_COMPLETED,
 	       "this session's: it has all, so it is released");
 	detach(&a);
 	detach(&b);
 }
 
-/*
- * A postcopy is in doubt, and its destination has a ledger. @knows: the source's VMM has the
- * state serving
- */
-static void test_serving_doubt(const char *dir, bool knows)
+/* A postcopy is in doubt, and its destination has a ledger. */
+static void test_serving_doubt(const char *dir)
 {
 	struct drover_ledger *ledger = NULL;
 	static const uint8_t token[16] = { 9 };
@@ -395,28 +372,26 @@ static void test_serving_doubt(const char *dir, bool knows)
 
 	peer_text(peer, dir, "doubt");
 	memset(&b, 0, sizeof(b));
-	fake_init(&b.fake, DROVER_OWNER_OWNED, 9, peer);
+	fake_init(&b.fake, OWNER_OWNED, 9, peer);
 	drover_ledger_new(&b.fake.ram, true, &ledger, &e);
 	drover_ledger_bind(ledger, token, "{}", &e);
 	/* Its daemon could not take it up: the record answers all the same. */
 	attach_to(&b);
 	b.fake.ledger = ledger->fd;
+	b.fake.record.missing = true;
 	memset(&a, 0, sizeof(a));
-	fake_init(&a.fake, DROVER_OWNER_IN_DOUBT, 9, peer);
-	a.fake.traits.knows_serving = knows;
+	fake_init(&a.fake, OWNER_IN_DOUBT, 9, peer);
 	attach_to(&a);
-	while (owner(&a.fake) == DROVER_OWNER_IN_DOUBT && drover_now_ns() < deadline)
+	while (owner(&a.fake) == OWNER_IN_DOUBT && drover_now_ns() < deadline)
 		usleep(10000);
-	tap_ok(owner(&a.fake) == (knows ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED),
+	tap_ok(owner(&a.fake) == OWNER_SERVING,
 	       "in doubt, and pages are missing there: %s %s",
-	       drover_owner_name(owner(&a.fake)), e.msg);
+	       owner_state_name(owner(&a.fake)), e.msg);
 	while (a.d.job->settle && drover_now_ns() < deadline) {
 		events_ready(&a.d, 0);
 		usleep(10000);
-		if (!knows)
-			break;
 	}
-	tap_ok(!knows || paused(&a, "the droverd that began it is gone"), "and it is taken up");
+	tap_ok(paused(&a, "the droverd that began it is gone"), "and it is taken up");
 	detach(&a);
 	b.fake.ledger = -1;
 	drover_ledger_free(ledger);
@@ -431,10 +406,10 @@ static void test_postcopy_source(void)
 {
 	struct host h;
 
-	attach(&h, DROVER_OWNER_RELEASED, 0, "");
+	attach(&h, OWNER_RELEASED, 0, "");
 	tap_ok(refused(&h, cmd_migrate, RESUME, NO_RESUME), "no session: there is nothing to resume");
 	detach(&h);
-	attach(&h, DROVER_OWNER_RELEASED, 7, "");
+	attach(&h, OWNER_RELEASED, 7, "");
 	tap_ok(refused(&h, cmd_migrate_recover, RECOVER, NO_RECOVER) && !h.d.job,
 	       "a source has nothing to recover");
 	tap_ok(command(&h, cmd_migrate, RESUME, NULL) == 0 && paused(&h, "onnect"),
@@ -457,8 +432,9 @@ static void test_postcopy_dest(const char *dir)
 
 	peer_text(peer, dir, "ledger");
 	memset(&h, 0, sizeof(h));
-	fake_init(&h.fake, DROVER_OWNER_OWNED, 7, peer);
+	fake_init(&h.fake, OWNER_OWNED, 7, peer);
 	h.fake.ledger = memfd_create("ledger", MFD_CLOEXEC);
+	h.fake.record.missing = true;
 	attach_to(&h);
 	tap_ok(paused(&h, "ledger"), "a VMM with a ledger: its postcopy is taken up");
 	tap_ok(command(&h, cmd_migrate_recover, RECOVER, NULL) == 0 && paused(&h, "ledger"),
@@ -466,26 +442,26 @@ static void test_postcopy_dest(const char *dir)
 	tap_ok(refused(&h, cmd_migrate, RESUME, NO_RESUME), "a destination can't resume");
 	close(h.fake.ledger);
 	detach(&h);
-	attach(&h, DROVER_OWNER_OWNED, 7, peer);
+	attach(&h, OWNER_OWNED, 7, peer);
 	tap_ok(h.d.job && h.d.job->settle && refused(&h, cmd_migrate_recover, RECOVER, NO_RECOVER),
 	       "without a ledger nothing is missing");
 	detach(&h);
 }
 
-static void test_pair(const char *dir, enum drover_owner_state there, bool here, const char *what)
+static void test_pair(const char *dir, enum owner_state there, bool here, const char *what)
 {
 	struct host a, b;
 	char peer[256];
 
 	peer_text(peer, dir, "pair");
 	attach(&b, there, 9, peer);
-	attach(&a, DROVER_OWNER_IN_DOUBT, 9, peer);
+	attach(&a, OWNER_IN_DOUBT, 9, peer);
 	tap_ok(b.d.job && b.d.job->settle && !job_running(b.d.job),
 	       "%s: a new daemon answers for it", what);
 	tap_ok(settled(&a) && owner(&a.fake) ==
-	       (here ? DROVER_OWNER_OWNED : DROVER_OWNER_RELEASED) && told(&a) == here,
+	       (here ? OWNER_OWNED : OWNER_RELEASED) && told(&a) == here,
 	       "%s: the guest is %s", what, here ? "the source's" : "the destination's");
-	tap_ok(owner(&b.fake) == (here ? DROVER_OWNER_FENCED : DROVER_OWNER_OWNED),
+	tap_ok(owner(&b.fake) == (here ? OWNER_FENCED : OWNER_OWNED),
 	       "%s: the destination's record agrees", what);
 	detach(&a);
 	detach(&b);
@@ -503,7 +479,7 @@ static void test_retry(const char *dir)
 	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, 1) < 0)
 		tap_diag("busy: %s", strerror(errno));
 	peer_text(peer, dir, "busy");
-	attach(&h, DROVER_OWNER_OWNED, 3, peer);
+	attach(&h, OWNER_OWNED, 3, peer);
 	tap_ok(!h.d.job, "an address that is taken");
 	close(fd);
 	unlink(sun.sun_path);
@@ -533,12 +509,11 @@ int main(void)
 	test_postcopy_source();
 	test_serving(dir);
 	test_serving_done(dir);
-	test_serving_doubt(dir, true);
-	test_serving_doubt(dir, false);
+	test_serving_doubt(dir);
 	test_postcopy_dest(dir);
-	test_pair(dir, DROVER_OWNER_OWNED, false, "committed");
-	test_pair(dir, DROVER_OWNER_INCOMING, true, "not committed");
-	test_pair(dir, DROVER_OWNER_FENCED, true, "fenced before");
+	test_pair(dir, OWNER_OWNED, false, "committed");
+	test_pair(dir, OWNER_INCOMING, true, "not committed");
+	test_pair(dir, OWNER_FENCED, true, "fenced before");
 	test_retry(dir);
 	snprintf(path, sizeof(path), "%s/pair", dir);
 	unlink(path);

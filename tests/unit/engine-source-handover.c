@@ -79,28 +79,67 @@ static void test_throttle(void)
 	kit_free(k);
 }
 
-static void test_pause(void)
+static struct kit *paused_kit(bool ran)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct kit *k = kit_new(sizes, 1);
 
+	owner_record_init(&k->guest.record, false, ran);
+	k->s.peer.token[0] = 9;
+	snprintf(k->s.peer.address, sizeof(k->s.peer.address), "somewhere");
 	source_look_at_guest(&k->s);
-	tap_ok(source_pause_guest(&k->s, &e) == 0 && k->guest.pauses == 1 && k->s.handover.stop_ns,
-	       "a running guest is paused");
+	tap_ok(source_pause_guest(&k->s, &e) == 0 && k->guest.record.state == OWNER_FINAL &&
+	       k->guest.record.token.byte[0] == 9 && !strcmp(k->guest.record.peer, "somewhere"),
+	       "the final pause of a guest that %s", ran ? "runs" : "is stopped");
+	return k;
+}
+
+static void test_pause(void)
+{
+	struct kit *k = paused_kit(true);
+
+	tap_ok(k->guest.pauses == 1 && k->s.handover.stop_ns && k->s.handover.will,
+	       "it is paused");
 	source_resume_guest(&k->s);
-	tap_ok(k->guest.resumes == 1 && k->guest.record.state == DROVER_OWNER_OWNED,
+	tap_ok(k->guest.resumes == 1 && k->guest.record.state == OWNER_OWNED,
 	       "when that fails it is its VMM's, and runs again");
 	k->guest.fails = -EIO;
 	source_resume_guest(&k->s);
 	tap_ok(strstr(k->m.view.error.msg, "stays paused here"), "or stays: %s", k->m.view.error.msg);
 	kit_free(k);
 
-	k = kit_new(sizes, 1);
-	k->guest.status = DROVER_GUEST_PAUSED;
+	k = paused_kit(false);
+	source_resume_guest(&k->s);
+	tap_ok(!k->guest.pauses && !k->guest.resumes && k->guest.record.state == OWNER_OWNED &&
+	       !k->s.handover.will, "a guest that its user had stopped stays so");
+	kit_free(k);
+
+	k = paused_kit(true);
+	k->guest.fails = -ETIMEDOUT;
+	source_resume_guest(&k->s);
+	tap_ok(k->s.handover.unknown && strstr(k->m.view.error.msg, "goes by its record"),
+	       "a VMM that does not answer: %s", k->m.view.error.msg);
+	kit_free(k);
+}
+
+/* Whatever a stream's end was, its guest does not come back by itself. */
+static void test_hold(void)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct kit *k = kit_new(sizes, 1);
+
+	source_enter(&k->s, SOURCE_ONE_WAY);
+	k->s.peer.token[0] = 9;
 	source_look_at_guest(&k->s);
 	source_pause_guest(&k->s, &e);
+	tap_ok(k->guest.record.kind == OWNER_KIND_ONE_WAY &&
+	       !source_request(&k->s, OWNER_EV_DOUBT, &e), "one-way, in doubt %s", e.msg);
+	source_hold(&k->s);
 	source_resume_guest(&k->s);
-	tap_ok(!k->guest.pauses && !k->guest.resumes, "a guest that was paused before stays so");
+	tap_ok(k->guest.record.state == OWNER_IN_DOUBT && !k->guest.resumes,
+	       "what ends it badly leaves it there");
+	tap_ok(!source_give(&k->s, OWNER_BY_STREAM, &e) &&
+	       k->guest.record.by == OWNER_BY_STREAM, "its good end hands it over");
 	kit_free(k);
 }
 
@@ -108,25 +147,23 @@ static void test_record(void)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct kit *k = kit_new(sizes, 1);
-	struct drover_owner_record rec = { .state = DROVER_OWNER_SERVING, .token = { 9, 8, 7 } };
+	struct owner_record *rec = &k->guest.record;
 
-	snprintf(rec.peer, sizeof(rec.peer), "somewhere");
-	k->guest.record = rec;
+	*rec = (struct owner_record){ .state = OWNER_SERVING, .token = { { 9, 8, 7 } } };
+	snprintf(rec->peer, sizeof(rec->peer), "somewhere");
 	tap_ok(source_adopt_record(&k->s, &e) == 0 && k->s.peer.token[0] == 9 &&
 	       !strcmp(k->s.peer.address, "somewhere"), "another droverd's session is adopted");
 	source_session_text(&k->s);
 	tap_ok(!strcmp(k->m.view.info.session, "09080700"), "and named by its first bytes");
-	tap_ok(source_record(&k->s, DROVER_OWNER_IN_DOUBT, &e) == 0 &&
-	       k->guest.record.state == DROVER_OWNER_IN_DOUBT && k->guest.record.token[2] == 7 &&
-	       !strcmp(k->guest.record.peer, "somewhere"), "its record has token and peer");
-	source_record(&k->s, DROVER_OWNER_SERVING, &e);
-	tap_ok(k->guest.record.state == DROVER_OWNER_RELEASED, "an old VMM does not know serving");
-	k->guest.traits.knows_serving = true;
-	source_record(&k->s, DROVER_OWNER_SERVING, &e);
-	tap_ok(k->guest.record.state == DROVER_OWNER_SERVING, "a new one does");
+	snprintf(k->s.peer.address, sizeof(k->s.peer.address), "elsewhere");
+	tap_ok(source_request(&k->s, OWNER_EV_MOVE, &e) == 0 && rec->token.byte[2] == 7 &&
+	       !strcmp(rec->peer, "elsewhere"), "where it is now is noted");
+	tap_ok(source_request(&k->s, OWNER_EV_BACK, &e) == -EPERM &&
+	       strstr(e.msg, "ownership record: BACK: the record is serving"), "%s", e.msg);
+	drover_err_clear(&e);
 	k->guest.fails = -EIO;
-	tap_ok(source_record(&k->s, DROVER_OWNER_RELEASED, &e) == -EIO &&
-	       strstr(e.msg, "ownership record"), "a VMM that refuses: %s", e.msg);
+	tap_ok(source_give(&k->s, OWNER_BY_ANSWER, &e) == -EIO && strstr(e.msg, "ownership record"),
+	       "a VMM that fails: %s", e.msg);
 	kit_free(k);
 }
 
@@ -164,6 +201,7 @@ int main(void)
 	test_decide();
 	test_throttle();
 	test_pause();
+	test_hold();
 	test_record();
 	test_phases();
 	return tap_done();

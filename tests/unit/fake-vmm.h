@@ -26,8 +26,10 @@
 #include "base/json.h"
 #include "guest/guest.h"
 #include "lib/drover.h"
+#include "owner-kit.h"
 #include "tap.h"
 
+#define FAKE_STALL_MS 500
 #define PAGES 65u               /* not a multiple of 64: the bitmap's tail */
 
 struct fake {
@@ -43,6 +45,7 @@ struct fake {
 	_Atomic int fail;               /* type of the request whose callback fails */
 	_Atomic int die;                /* type of the request in which the VMM dies */
 	_Atomic int verdict;
+	_Atomic int noted;              /* what drover_agent_set_running() returned last */
 };
 
 static inline int act(struct fake *f, int type, struct drover_text *why)
@@ -67,7 +70,7 @@ static inline int fake_pause(void *o, struct drover_text *why)
 static inline int fake_resume(void *o, struct drover_text *why)
 {
 	struct fake *f = o;
-	int r = act(f, DROVER_AGENT_RESUME, why);
+	int r = act(f, DROVER_AGENT_CONT, why);
 
 	if (!r)
 		f->running = 1;
@@ -170,17 +173,20 @@ static inline void *fake_loop(void *arg)
 
 	for (;;) {
 		poll(p, 2, -1);
-		if (p[0].revents && drover_agent_dispatch(f->agent) < 0)
-			return NULL;
-		if (!p[1].revents)
+		if (!p[1].revents) {
+			if (drover_agent_dispatch(f->agent) < 0)
+				return NULL;
 			continue;
-		/* 'v': the verdict changed; 'p': the VMM pauses by itself; else end */
-		if (read(f->stop[0], &c, 1) != 1 || (c != 'v' && c != 'p'))
+		}
+		/* 'v': the verdict changed; 'p', 'r': the user pauses, runs it; 's': it stalls */
+		if (read(f->stop[0], &c, 1) != 1 || !strchr("vprs", c))
 			return NULL;
 		if (c == 'v')
 			drover_agent_verdict_changed(f->agent);
+		else if (c == 's')
+			poll(NULL, 0, FAKE_STALL_MS);
 		else
-			drover_agent_set_running(f->agent, 0);
+			f->noted = drover_agent_set_running(f->agent, c == 'r');
 	}
 }
 
@@ -282,21 +288,14 @@ static inline int state_file(const char *text, bool seal)
 	return fd;
 }
 
-static inline int set_record(struct drover_guest *g, enum drover_owner_state s, uint8_t token,
-		      struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = s, .token = { token }, .peer = "{\"a\":1}" };
-
-	drover_err_clear(e);
-	return g->ops->owner_set(g, &rec, e);
-}
-
-static inline int load(struct drover_guest *g, const char *text, bool seal, struct drover_error *e)
+static inline int load(struct drover_guest *g, uint8_t token, const char *text, bool seal,
+		       struct drover_error *e)
 {
 	_cleanup_close_ int fd = state_file(text, seal);
+	struct owner_token t = { { token } };
 
 	drover_err_clear(e);
-	return g->ops->load(g, fd, e);
+	return g->ops->load(g, &t, fd, e);
 }
 
 static inline pid_t dying_vmm(struct fake *f, const char *dir, int type, uint32_t flags)

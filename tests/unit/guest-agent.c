@@ -19,12 +19,14 @@
 #include "base/err.h"
 #include "fault/fault.h"
 #include "guest/guest.h"
+#include "owner-kit.h"
 #include "tap.h"
 
 #define PAGES 3u
 
 struct answer {
 	struct drover_agent_msg m;      /* body, hdr.type, hdr.seq, hdr.len; fd */
+	bool old;                       /* by version 1 of the protocol */
 };
 
 /* One way to lie: changes the answer to @type (or to all) before it is sent. */
@@ -98,6 +100,21 @@ static void honest(const struct liar *l, unsigned int type, struct answer *a)
 	}
 }
 
+/* ERROR, as it was already */
+static void say_old(int sock, const struct answer *a)
+{
+	struct {
+		struct drover_agent_hdr h;
+		int32_t code;
+		uint32_t len;
+		char text[8];
+	} m = { { DROVER_AGENT_MAGIC, 1, DROVER_AGENT_ERROR, a->m.hdr.seq, 16 }, -EPROTO, 8,
+		"too new" };
+
+	if (send(sock, &m, sizeof(m), MSG_NOSIGNAL) < 0)
+		return;
+}
+
 static void serve(struct liar *l, int sock)
 {
 	struct drover_agent_msg q;
@@ -110,14 +127,18 @@ static void serve(struct liar *l, int sock)
 		if (r != DROVER_AGENT_E_MSG || q.hdr.type == DROVER_AGENT_BYE)
 			return;
 		drover_agent_msg_init(&a.m);
+		a.old = false;
 		a.m.hdr.seq = q.hdr.seq;
 		a.m.hdr.type = (uint16_t)drover_agent_rule(q.hdr.type)->reply;
 		honest(l, a.m.hdr.type, &a);
 		if (l->lie && l->lie->type == a.m.hdr.type)
 			l->lie->spoil(&a);
-		drover_agent_msg_send(sock, (enum drover_agent_type)a.m.hdr.type, a.m.hdr.seq,
-				      a.m.body.bytes, a.m.hdr.len, a.m.fd, a.m.nfds,
-				      DROVER_AGENT_NOWAIT, NULL);
+		if (a.old)
+			say_old(sock, &a);
+		else
+			drover_agent_msg_send(sock, (enum drover_agent_type)a.m.hdr.type, a.m.hdr.seq,
+					      a.m.body.bytes, a.m.hdr.len, a.m.fd, a.m.nfds,
+					      DROVER_AGENT_NOWAIT, NULL);
 		drover_agent_msg_deinit(&a.m);
 	}
 }
@@ -136,7 +157,7 @@ static void *listener(void *arg)
 
 static int do_pause(struct drover_guest *g, struct drover_error *e)
 {
-	return g->ops->pause(g, NULL, e);
+	return ask(g, OWNER_EV_PAUSE, 1, e);
 }
 
 static int do_save(struct drover_guest *g, struct drover_error *e)
@@ -146,21 +167,20 @@ static int do_save(struct drover_guest *g, struct drover_error *e)
 	return fd != -1 ? 1000 : r;
 }
 
-static int do_owner(struct drover_guest *g, struct drover_error *e)
+static int do_fence(struct drover_guest *g, struct drover_error *e)
 {
-	struct drover_owner_record rec;
-
-	return g->ops->owner_get(g, &rec, e);
+	return ask(g, OWNER_EV_FENCE, 1, e);
 }
 
 /* The liar says nothing of postcopy. */
 static int do_fault(struct drover_guest *g, struct drover_error *e)
 {
 	struct drover_fault_source src = { 0 };
+	struct owner_token t = { { 1 } };
 	int fd = 5;
 
-	if (g->ops->ledger_get(g, &fd, e) || fd != -1 || g->ops->ledger_put(g, -1, e) ||
-	    g->ops->ledger_put(g, 2, NULL) != -EOPNOTSUPP)
+	if (g->ops->ledger_get(g, &fd, e) || fd != -1 ||
+	    g->ops->ledger_put(g, &t, 2, NULL) != -EOPNOTSUPP)
 		return 1000;
 	return g->ops->fault_source(g, &src, e);
 }
@@ -184,9 +204,21 @@ static void many_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 257; }
 static void two_blocks(struct answer *a) { a->m.body.hello_ack.blocks = 2; }
 static void reports(struct answer *a) { a->m.body.hello_ack.features |= DROVER_AGENT_F_WROTE; }
 static void bad_run_state(struct answer *a) { a->m.body.hello_ack.run_state = 3; }
-static void bad_owner(struct answer *a) { a->m.body.hello_ack.owner.state = 6; }
-static void open_peer(struct answer *a) { memset(a->m.body.hello_ack.owner.peer, 'x', 512); }
-static void bad_record(struct answer *a) { a->m.body.owner.state = 6; }
+static void bad_owner(struct answer *a) { a->m.body.hello_ack.record.state = 7; }
+static void open_peer(struct answer *a) { memset(a->m.body.hello_ack.record.peer, 'x', 512); }
+static void open_past(struct answer *a)
+{
+	memset(a->m.body.hello_ack.record.history[7].peer, 'x', 512);
+}
+
+static void bad_kind(struct answer *a) { a->m.body.hello_ack.record.kind = 3; }
+static void bad_by(struct answer *a) { a->m.body.hello_ack.record.by = 4; }
+static void bad_flags(struct answer *a) { a->m.body.hello_ack.record.flags = 16; }
+static void bad_past(struct answer *a) { a->m.body.hello_ack.record.history[3].outcome = 5; }
+static void bad_record(struct answer *a) { a->m.body.owner.record.state = 7; }
+static void bad_reply(struct answer *a) { a->m.body.owner.reply = OWNER_REPLY_COUNT; }
+/* What the library of drover 0.1 says to a droverd that greets it by version 2 */
+static void old_library(struct answer *a) { a->old = true; }
 static void no_name(struct answer *a) { a->m.body.ram.name[0] = 0; }
 static void bad_name(struct answer *a) { a->m.body.ram.name[1] = '\n'; }
 static void long_name(struct answer *a) { memset(a->m.body.ram.name, 'a', 64); }
@@ -202,7 +234,7 @@ static void short_track(struct answer *a) { a->m.hdr.len = 8; }
 static void far_track(struct answer *a) { a->m.body.track.base[0] = ~4095ull; }
 static void odd_track(struct answer *a) { a->m.body.track.base[0] = 1; }
 static void promised_fd(struct answer *a) { a->m.body.track.flags = DROVER_AGENT_TRACK_UFFD; }
-static void other_reply(struct answer *a) { a->m.hdr.type = DROVER_AGENT_RESUMED; }
+static void other_reply(struct answer *a) { a->m.hdr.type = DROVER_AGENT_THROTTLED; a->m.hdr.len = 0; }
 static void wrong_len(struct answer *a) { a->m.body.len.len = 6; }
 static void no_len(struct answer *a) { a->m.body.len.len = 0; }
 static void long_bitmap(struct answer *a) { a->m.body.len.len = 16; }
@@ -310,7 +342,7 @@ static const struct lie lies[] = {
 	{ "a file of writes that is none", DROVER_AGENT_HELLO_ACK, reports, NULL, -EPROTO,
 	  "reported writes: 6 bytes" },
 	{ "a dead run state", DROVER_AGENT_HELLO_ACK, bad_run_state, NULL, -EPROTO, "run state" },
-	{ "unknown ownership", DROVER_AGENT_HELLO_ACK, bad_owner, NULL, -EPROTO, "state 6" },
+	{ "unknown ownership", DROVER_AGENT_HELLO_ACK, bad_owner, NULL, -EPROTO, "state 7" },
 	{ "endless peer", DROVER_AGENT_HELLO_ACK, open_peer, NULL, -EPROTO, "not terminated" },
 	{ "no name", DROVER_AGENT_RAM, no_name, NULL, -EPROTO, "bad name" },
 	{ "a newline in a name", DROVER_AGENT_RAM, bad_name, NULL, -EPROTO, "bad name" },
@@ -337,21 +369,30 @@ static const struct lie lies[] = {
 	{ "an odd base", DROVER_AGENT_TRACK, odd_track, NULL, -EPROTO, "bad base" },
 	{ "a descriptor that did not come", DROVER_AGENT_TRACK, promised_fd, NULL, -EPROTO,
 	  "0 descriptors" },
-	{ "another reply", DROVER_AGENT_PAUSED, other_reply, do_pause, -EPROTO,
-	  "answered with RESUMED" },
-	{ "a reply without a request", DROVER_AGENT_PAUSED, as_event, do_pause, -EPROTO,
+	{ "another reply", DROVER_AGENT_OWNER, other_reply, do_pause, -EPROTO,
+	  "answered with THROTTLED" },
+	{ "a reply without a request", DROVER_AGENT_OWNER, as_event, do_pause, -EPROTO,
 	  "without a request" },
-	{ "a surplus descriptor", DROVER_AGENT_PAUSED, unexpected_fd, do_pause, -EPROTO,
+	{ "a surplus descriptor", DROVER_AGENT_OWNER, unexpected_fd, do_pause, -EPROTO,
 	  "1 descriptors" },
-	{ "an error", DROVER_AGENT_PAUSED, plain_error, do_pause, -ENOSPC, "PAUSE: because" },
-	{ "a positive error", DROVER_AGENT_PAUSED, positive_error, do_pause, -EPROTO, "because" },
-	{ "an error of zero", DROVER_AGENT_PAUSED, zero_error, do_pause, -EPROTO, "because" },
-	{ "an endless text", DROVER_AGENT_PAUSED, long_error, do_pause, -EIO, "because" },
+	{ "an error", DROVER_AGENT_OWNER, plain_error, do_pause, -ENOSPC, "PAUSE: because" },
+	{ "a positive error", DROVER_AGENT_OWNER, positive_error, do_pause, -EPROTO, "because" },
+	{ "an error of zero", DROVER_AGENT_OWNER, zero_error, do_pause, -EPROTO, "because" },
+	{ "an endless text", DROVER_AGENT_OWNER, long_error, do_pause, -EIO, "because" },
 	{ "unsealed state", DROVER_AGENT_STATE, unsealed, do_save, -EPROTO, "not a sealed" },
 	{ "state of another length", DROVER_AGENT_STATE, wrong_len, do_save, -EPROTO, "file has" },
 	{ "empty state", DROVER_AGENT_STATE, no_len, do_save, -EPROTO, "0 bytes" },
-	{ "unknown ownership later", DROVER_AGENT_OWNER, bad_record, do_owner, -EPROTO,
-	  "state 6" },
+	{ "an endless peer of the past", DROVER_AGENT_HELLO_ACK, open_past, NULL, -EPROTO,
+	  "not terminated" },
+	{ "an unknown kind", DROVER_AGENT_HELLO_ACK, bad_kind, NULL, -EPROTO, "kind 3" },
+	{ "an unknown way", DROVER_AGENT_HELLO_ACK, bad_by, NULL, -EPROTO, "by 4" },
+	{ "unknown flags", DROVER_AGENT_HELLO_ACK, bad_flags, NULL, -EPROTO, "flags 0x10" },
+	{ "an unknown outcome", DROVER_AGENT_HELLO_ACK, bad_past, NULL, -EPROTO, "outcome 5" },
+	{ "an older library", DROVER_AGENT_HELLO_ACK, old_library, NULL, -EPROTO,
+	  "this VMM's library cannot keep the record" },
+	{ "unknown ownership later", DROVER_AGENT_OWNER, bad_record, do_fence, -EPROTO,
+	  "state 7" },
+	{ "an unknown reply", DROVER_AGENT_OWNER, bad_reply, do_fence, -EPROTO, "reply" },
 	{ "an old VMM", DROVER_AGENT_LEDGER, honest_lie, do_fault, -EOPNOTSUPP, "too old" },
 	{ "stray bits", DROVER_AGENT_DIRTY, honest_lie, do_sync, 0, "" },
 	{ "a long bitmap", DROVER_AGENT_DIRTY, long_bitmap, do_sync, -EPROTO, "16 bytes" },

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "ram/datamap.h"
+#include "owner-kit.h"
 #include "tap.h"
 
 static void nap_ms(unsigned int ms)
@@ -188,18 +189,18 @@ static void life(void)
 	struct drover_guest *g = &s->base;
 	struct drover_track_source src;
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_owner_record rec = { .state = DROVER_OWNER_IN_DOUBT };
+	struct owner_token t = { { 1 } };
 	uint64_t writes, i, bad = 0, sum = 0, data[64], took = drover_now_ns();
 	double rate;
 	int fd = -1;
 
 	tap_ok(g->ops->status(g) == DROVER_GUEST_RUNNING && !g->ops->check(g),
 	       "a sim runs at once, and has nothing to check");
-	tap_ok(g->ops->save(g, &fd, &e) == -EBUSY && g->ops->load(g, 0, NULL) == -EBUSY &&
-	       g->ops->owner_set(g, &rec, NULL) == -EBUSY, "running: %s", e.msg);
+	tap_ok(g->ops->save(g, &fd, &e) == -EPERM && g->ops->load(g, &t, 0, NULL) == -EPERM &&
+	       ask(g, OWNER_EV_DOUBT, 1, NULL) == -EPERM, "running: %s", e.msg);
 	nap_ms(400);
 	took = drover_now_ns() - took;
-	tap_ok(g->ops->pause(g, NULL, &e) == 0 && g->ops->pause(g, NULL, &e) == 0 &&
+	tap_ok(ask(g, OWNER_EV_PAUSE, 1, &e) == 0 && ask(g, OWNER_EV_PAUSE, 1, &e) == 0 &&
 	       g->ops->status(g) == DROVER_GUEST_PAUSED, "pause");
 	writes = s->writes;
 	rate = (double)writes * 4096 / ((double)took / DROVER_NS_PER_S) / (1 << 20);
@@ -218,21 +219,14 @@ static void life(void)
 	nap_ms(50);
 	tap_ok(s->writes == writes && sim_page_ok(page_at(s, 3), 7, 3),
 	       "paused: nothing is written");
-	drover_err_clear(&e);
-	tap_ok(g->ops->owner_set(g, &rec, NULL) == 0 && g->ops->resume(g, &e) == -EPERM,
-	       "in doubt: %s", e.msg);
-	rec.state = DROVER_OWNER_SERVING;
-	drover_err_clear(&e);
-	tap_ok(g->ops->owner_set(g, &rec, NULL) == 0 && g->ops->resume(g, NULL) == -EPERM &&
-	       g->ops->prepare_incoming(g, &e) == -EBUSY && sim_page_ok(page_at(s, 3), 7, 3),
-	       "serving: %s", e.msg);
-	rec.state = DROVER_OWNER_OWNED;
-	g->ops->owner_set(g, &rec, NULL);
-	drover_err_clear(&e);
 	g->ops->throttle(g, 99, NULL);
-	tap_ok(g->ops->resume(g, &e) == 0 && g->ops->resume(g, &e) == 0, "owned: it goes on");
+	tap_ok(ask(g, OWNER_EV_DOUBT, 1, NULL) == 0 && ask(g, OWNER_EV_CONT, 0, &e) == -EPERM &&
+	       ask(g, OWNER_EV_DISCARD, 0, NULL) == -EPERM && sim_page_ok(page_at(s, 3), 7, 3),
+	       "in doubt: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_BACK, 1, &e) == 0 && ask(g, OWNER_EV_BACK, 1, &e) == 0 &&
+	       g->ops->status(g) == DROVER_GUEST_RUNNING, "its own again: it goes on");
 	nap_ms(200);
-	g->ops->pause(g, NULL, NULL);
+	ask(g, OWNER_EV_STOP, 0, NULL);
 	tap_ok(s->writes > writes && s->writes - writes < 200, "throttled to 1 %%: %llu writes",
 	       (unsigned long long)(s->writes - writes));
 	tap_ok(g->ops->throttle(g, 100, NULL) == -EINVAL, "100 %% is refused");
@@ -243,11 +237,10 @@ static void life(void)
 }
 
 /* ---- a move by hand ---- */
-enum wrong { RIGHT, NO_STATE, FLIPPED_BYTE, OLD_PAGE, LOST_PAGE, FILLED_HOLE, WRONG_COUNT };
+enum wrong { RIGHT, FLIPPED_BYTE, OLD_PAGE, LOST_PAGE, FILLED_HOLE, WRONG_COUNT };
 
 static const char *const wrong_name[] = {
 	[RIGHT] = "done right",
-	[NO_STATE] = "no state",
 	[FLIPPED_BYTE] = "a byte flipped",
 	[OLD_PAGE] = "one page of an old version",
 	[LOST_PAGE] = "one page left out",
@@ -322,24 +315,37 @@ static const char *member(struct json_object *o, const char *name)
 /* The source's state at @to as the engine would bring it there. */
 static int arrive(struct drover_sim *from, struct drover_sim *to, enum wrong w)
 {
-	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
+	static uint8_t nr;
 	struct drover_guest *f = &from->base, *t = &to->base;
+	struct owner_token token = { { ++nr } };
 	struct drover_error e = DROVER_ERROR_INIT;
 	int fd = -1, r;
 
-	r = t->ops->prepare_incoming(t, &e);
+	r = ask(t, OWNER_EV_PREPARE, 0, &e);
 	if (r >= 0)
-		r = f->ops->pause(f, NULL, &e);
+		r = ask(t, OWNER_EV_INCOMING, nr, &e);
+	if (r >= 0 && ask(t, OWNER_EV_OWN, nr, NULL) != -EPERM)
+		r = drover_err(&e, -EINVAL, "owned without a state");
+	if (r >= 0)
+		r = ask(f, OWNER_EV_PAUSE, nr, &e);
 	if (r >= 0)
 		r = f->ops->save(f, &fd, &e);
 	copy_ram(from, to);
-	if (r >= 0 && w != NO_STATE)
-		r = t->ops->load(t, fd, &e);
+	if (r >= 0)
+		r = t->ops->load(t, &token, fd, &e);
 	spoil(to, w);
 	if (fd >= 0)
 		close(fd);
 	if (r >= 0)
-		r = t->ops->owner_set(t, &rec, &e);
+		r = ask(t, OWNER_EV_PROVED, nr, &e);
+	if (r >= 0)
+		r = ask(f, OWNER_EV_DOUBT, nr, &e);
+	if (r >= 0)
+		r = ask(t, OWNER_EV_OWN, nr, &e);
+	if (r >= 0)
+		r = ask(f, OWNER_EV_RELEASE, nr, &e);
+	if (r >= 0)
+		r = ask(t, OWNER_EV_CONFIRMED, nr, &e);
 	if (r < 0)
 		tap_diag("%s", e.msg);
 	return r;
@@ -358,10 +364,6 @@ static void move(enum wrong w, const char *to_args)
 	nap_ms(30);
 	r = arrive(from, to, w);
 	writes = from->writes;
-	if (r == 0 && w != NO_STATE)
-		r = g->ops->resume(g, NULL);
-	else if (r == 0)
-		r = g->ops->resume(g, NULL) == -ENODATA ? 0 : -EINVAL;
 	g->ops->resumed(g);
 	o = wait_verdict(g);
 	passed = !strcmp(member(o, "verdict"), "passed");
@@ -377,7 +379,7 @@ static void move(enum wrong w, const char *to_args)
 	json_object_put(o);
 	if (w == RIGHT) {
 		nap_ms(30);
-		g->ops->pause(g, NULL, NULL);
+		ask(g, OWNER_EV_STOP, 0, NULL);
 		tap_ok(to->writes > writes, "and it goes on writing, %llu then %llu",
 		       (unsigned long long)writes, (unsigned long long)to->writes);
 		for (i = 0, r = 0; i < to->npages; i++)
@@ -400,7 +402,7 @@ static void ping_pong(void)
 	for (i = 0; i < 20; i++) {
 		struct drover_sim *from = s[i % 2], *to = s[!(i % 2)];
 
-		bad += arrive(from, to, RIGHT) != 0 || to->base.ops->resume(&to->base, NULL) != 0;
+		bad += arrive(from, to, RIGHT) != 0;
 		to->base.ops->resumed(&to->base);
 		nap_ms(3);
 		if (i % 3)
@@ -418,11 +420,12 @@ static void ping_pong(void)
 static int load_bytes(struct drover_guest *g, const uint8_t *b, size_t n, struct drover_error *e)
 {
 	int fd = memfd_create("state", MFD_CLOEXEC), r;
+	struct owner_token t = { { 1 } };
 
 	if (fd < 0 || pwrite(fd, b, n, 0) != (ssize_t)n)
 		abort();
 	drover_err_clear(e);
-	r = g->ops->load(g, fd, e);
+	r = g->ops->load(g, &t, fd, e);
 	close(fd);
 	return r;
 }
@@ -436,12 +439,14 @@ static void states(void)
 	unsigned int i, taken = 0;
 	int fd = -1;
 
-	a->base.ops->pause(&a->base, NULL, NULL);
+	ask(&a->base, OWNER_EV_PAUSE, 1, NULL);
 	tap_ok(a->base.ops->save(&a->base, &fd, &e) == 0 &&
 	       pread(fd, state, sizeof(state), 0) == SIM_STATE_LEN &&
 	       (fcntl(fd, F_GET_SEALS) & F_SEAL_WRITE), "save gives a sealed state");
-	b->base.ops->prepare_incoming(&b->base, NULL);
-	c->base.ops->prepare_incoming(&c->base, NULL);
+	ask(&b->base, OWNER_EV_PREPARE, 0, NULL);
+	ask(&b->base, OWNER_EV_INCOMING, 1, NULL);
+	ask(&c->base, OWNER_EV_PREPARE, 0, NULL);
+	ask(&c->base, OWNER_EV_INCOMING, 1, NULL);
 	for (i = 0; i < SIM_STATE_LEN; i++)
 		taken += load_bytes(&b->base, state, i, &e) != -EBADMSG;
 	tap_ok(!taken && strstr(e.msg, "79 bytes"), "truncated anywhere: %s", e.msg);
@@ -456,7 +461,7 @@ static void states(void)
 	tap_ok(load_bytes(&c->base, state, SIM_STATE_LEN, &e) == -EBADMSG &&
 	       strstr(e.msg, "2097152"),
 	       "another size: %s", e.msg);
-	tap_ok(!b->loaded && b->args.seed == 1 && !b->sum, "a refused state changes nothing");
+	tap_ok(!owner_token_set(&b->record.loaded) && b->args.seed == 1 && !b->sum, "a refused state changes nothing");
 	tap_ok(load_bytes(&b->base, state, SIM_STATE_LEN, &e) == 0 && b->args.seed == 4 &&
 	       b->sum == a->sum, "the right one is taken %s", e.msg);
 	close(fd);
@@ -471,20 +476,17 @@ static void incoming(void)
 	struct drover_sim *n = open_sim("size=4M");
 	struct drover_guest *g = &n->base;
 	uint64_t data[16];
-	struct drover_owner_record rec;
 
-	tap_ok(g->ops->prepare_incoming(g, NULL) == 0 &&
-	       g->ops->status(g) == DROVER_GUEST_INCOMING &&
-	       g->ops->owner_get(g, &rec, NULL) == 0 &&
-	       rec.state == DROVER_OWNER_INCOMING && g->ops->resume(g, NULL) == -EPERM,
-	       "incoming: may not run");
+	tap_ok(ask(g, OWNER_EV_PREPARE, 0, NULL) == 0 &&
+	       g->ops->status(g) == DROVER_GUEST_INCOMING && state_of(g) == OWNER_INCOMING &&
+	       ask(g, OWNER_EV_CONT, 0, NULL) == -EPERM, "incoming: may not run");
 	drover_datamap_read(&n->ram.block[0], data, NULL);
 	tap_ok(drover_bitmap_count(data, 1024) == 0, "and is empty");
-	s->base.ops->prepare_incoming(&s->base, NULL);
+	ask(&s->base, OWNER_EV_PREPARE, 0, NULL);
 	drover_datamap_read(&s->ram.block[0], data, NULL);
 	tap_ok(drover_bitmap_count(data, 1024) == 1024 && page_at(s, 77)[1] == 0,
 	       "prefault=on: there, and zero");
-	p->base.ops->prepare_incoming(&p->base, NULL);
+	ask(&p->base, OWNER_EV_PREPARE, 0, NULL);
 	tap_ok(page_at(p, 0)[0] && page_at(p, 1023)[4095], "poison=on: junk everywhere");
 	g->ops->free(g);
 	s->base.ops->free(&s->base);
@@ -493,7 +495,7 @@ static void incoming(void)
 
 int main(void)
 {
-	static const enum wrong all[] = { RIGHT, NO_STATE, FLIPPED_BYTE, OLD_PAGE, LOST_PAGE,
+	static const enum wrong all[] = { RIGHT, FLIPPED_BYTE, OLD_PAGE, LOST_PAGE,
 					  FILLED_HOLE };
 	unsigned int i;
 

@@ -69,6 +69,7 @@ static void test_ledger(struct fake *f, struct drover_guest *g)
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_ram other = *g->ops->ram(g);
 	struct drover_fault_source src = { 0 };
+	struct owner_token t = { { 1 } };
 	struct drover_ledger *l = NULL;
 
 	tap_ok(!g->ops->ledger_get(g, &fd, &e) && fd == -1, "no ledger at first");
@@ -76,16 +77,17 @@ static void test_ledger(struct fake *f, struct drover_guest *g)
 	       src.uffd >= 0 && src.ram == g->ops->ram(g), "what fault handlers need: %s", e.msg);
 	tap_ok(src.arm(src.opaque, &e) == -EINVAL && strstr(e.msg, "no ledger"), "%s", e.msg);
 	drover_err_clear(&e);
-	tap_ok(g->ops->ledger_put(g, junk, &e) == -EPROTO && strstr(e.msg, "LEDGER_PUT"),
+	ask(g, OWNER_EV_INCOMING, 1, &e);
+	tap_ok(g->ops->ledger_put(g, &t, junk, &e) == -EPROTO && strstr(e.msg, "LEDGER_PUT"),
 	       "another file: %s", e.msg);
 	other.block[0].size -= 4096;
 	drover_err_clear(&e);
 	tap_ok(!drover_ledger_new(&other, false, &l, &e) &&
-	       g->ops->ledger_put(g, l->fd, &e) == -EPROTO && strstr(e.msg, "ram ram"),
+	       g->ops->ledger_put(g, &t, l->fd, &e) == -EPROTO && strstr(e.msg, "ram ram"),
 	       "the ledger of another guest: %s", e.msg);
 	drover_ledger_free(l);
 	tap_ok(!g->ops->ledger_get(g, &fd, &e) && fd == -1, "neither is kept");
-	tap_ok(!g->ops->ledger_put(g, -1, &e), "to forget none is fine");
+	tap_ok(ask(g, OWNER_EV_COMPLETE, 1, &e) == -EPERM, "nothing is complete: %s", e.msg);
 }
 
 /* The guest waits, droverd goes, the next one finds all of it. */
@@ -97,21 +99,28 @@ static void test_two(struct fake *f)
 	struct drover_ledger *l = NULL;
 	struct drover_fault fault;
 	struct toucher t = { .at = f->host + 40 * 4096 };
+	struct owner_token t2 = { { 2 } };
 	int fd = -1, before = f->closed;
 	void *h;
 
-	set_record(g, DROVER_OWNER_INCOMING, 2, &e);
-	load(g, "state", true, &e);
+	ask(g, OWNER_EV_INCOMING, 2, &e);
+	load(g, 2, "state", true, &e);
+	ask(g, OWNER_EV_PROVED, 2, &e);
 	memset(f->host, 0x11, PAGES * 4096);
 	drover_ledger_new(g->ops->ram(g), true, &l, &e);
 	drover_ledger_bind(l, token, "{}", &e);
 	drover_bitmap_set_range(l->received[0], 0, 30);
-	tap_ok(!g->ops->ledger_put(g, l->fd, &e), "a ledger is kept %s", e.msg);
+	tap_ok(g->ops->ledger_put(g, &(struct owner_token){ { 3 } }, l->fd, &e) == -EPERM,
+	       "of another session: %s", e.msg);
+	drover_err_clear(&e);
+	tap_ok(!g->ops->ledger_put(g, &t2, l->fd, &e), "a ledger is kept %s", e.msg);
 	h = begin(g, l, false);
 	tap_ok(mapped(f->host) < 31, "the VMM has dropped what has not arrived");
-	tap_ok(!set_record(g, DROVER_OWNER_OWNED, 2, &e) && !g->ops->resume(g, &e) && f->running,
-	       "the guest runs");
-	tap_ok(g->ops->ledger_put(g, l->fd, &e) == -EBUSY, "now its ledger can't be replaced: %s",
+	tap_ok(!ask(g, OWNER_EV_OWN, 2, &e) && f->running, "the guest runs");
+	tap_ok(ask(g, OWNER_EV_PAUSE, 5, &e) == -EPERM && ask(g, OWNER_EV_CONFIRMED, 2, NULL) == -EPERM,
+	       "and can't be moved on: %s", e.msg);
+	drover_err_clear(&e);
+	tap_ok(g->ops->ledger_put(g, &t2, l->fd, &e) == -EPERM, "now its ledger can't be replaced: %s",
 	       e.msg);
 	drover_err_clear(&e);
 	pthread_create(&t.thread, NULL, touch, &t);
@@ -134,7 +143,7 @@ static void test_two(struct fake *f)
 	tap_ok(!uffd->publish(h, &(struct drover_ram_run){ 0, 30, PAGES - 30 }, 1, false, &e) &&
 	       !pthread_join(t.thread, NULL) && t.got == 0x44, "published: it goes on %s", e.msg);
 	uffd->stop(h, true);
-	tap_ok(!g->ops->ledger_put(g, -1, &e) && !g->ops->ledger_get(g, &fd, &e) && fd == -1,
+	tap_ok(!ask(g, OWNER_EV_COMPLETE, 2, &e) && !g->ops->ledger_get(g, &fd, &e) && fd == -1,
 	       "complete: the ledger is forgotten");
 	madvise(f->host, PAGES * 4096, MADV_DONTNEED);
 	tap_ok(f->host[5 * 4096] == 0x11, "nobody waits any more");
@@ -149,14 +158,15 @@ static void test_prepare(struct fake *f)
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_guest *g = attach(f, &e);
 	struct drover_ledger *l = NULL;
+	struct owner_token t = { { 1 } };
 	int fd = -1;
 	void *h;
 
 	drover_ledger_new(g->ops->ram(g), false, &l, &e);
-	g->ops->ledger_put(g, l->fd, &e);
+	g->ops->ledger_put(g, &t, l->fd, &e);
 	h = begin(g, l, false);
 	uffd->stop(h, false);
-	tap_ok(!g->ops->prepare_incoming(g, &e) && !g->ops->ledger_get(g, &fd, &e) && fd == -1,
+	tap_ok(!ask(g, OWNER_EV_PREPARE, 0, &e) && !g->ops->ledger_get(g, &fd, &e) && fd == -1,
 	       "PREPARE forgets the ledger %s", e.msg);
 	tap_ok(!f->host[7 * 4096], "and nobody waits");
 	drover_ledger_free(l);

@@ -5,7 +5,16 @@
  * libdrover refuses to register.
  */
 #include "fake-vmm.h"
+#include "lib/internal.h"
 #include "ram/wrote.h"
+
+/* Each look at the clock is two seconds after the last. */
+static uint64_t fake_now(void)
+{
+	static uint64_t ahead;
+
+	return drover_boot_ns() + (ahead += 2 * DROVER_NS_PER_S) - 2 * DROVER_NS_PER_S;
+}
 
 /* ---- every request, as the engine uses it ---- */
 
@@ -32,33 +41,64 @@ static void test_source(struct fake *f, struct drover_guest *g)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	_cleanup_close_ int fd = -EBADF;
-	struct drover_owner_record rec;
+	struct owner_record rec;
 	char buf[8] = "";
 
-	tap_ok(g->ops->save(g, &fd, &e) == -EBUSY, "SAVE of a running guest: %s", e.msg);
+	tap_ok(g->ops->save(g, &fd, &e) == -EPERM, "SAVE of a running guest: %s", e.msg);
 	tap_ok(!g->ops->throttle(g, 30, &e) && f->percent == 30, "THROTTLE");
 	drover_err_clear(&e);
 	tap_ok(g->ops->throttle(g, 100, &e) == -EINVAL, "THROTTLE 100: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(g->ops->prepare_incoming(g, &e) == -EBUSY && !f->prepared, "PREPARE: %s", e.msg);
-	tap_ok(set_record(g, DROVER_OWNER_IN_DOUBT, 1, &e) == -EBUSY, "OWNER: %s", e.msg);
-	tap_ok(!g->ops->pause(g, NULL, &e) && f->paused == 1 &&
+	tap_ok(ask(g, OWNER_EV_PREPARE, 0, &e) == -EPERM && !f->prepared, "%s", e.msg);
+	tap_ok(ask(g, OWNER_EV_DOUBT, 1, &e) == -EPERM, "%s", e.msg);
+	tap_ok(ask(g, OWNER_EV_PAUSE, 0, &e) == -EINVAL, "%s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_PAUSE, 1, &e) && f->paused == 1 && state_of(g) == OWNER_FINAL &&
 	       g->ops->status(g) == DROVER_GUEST_PAUSED, "PAUSE");
+	tap_ok(!ask(g, OWNER_EV_PAUSE, 1, &e) && f->paused == 1 &&
+	       ask(g, OWNER_EV_PAUSE, 2, NULL) == -EPERM, "again; of another session: refused");
 	tap_ok(!g->ops->save(g, &fd, &e) && pread(fd, buf, 8, 0) == 5 && !strcmp(buf, "state") &&
 	       pwrite(fd, "x", 1, 0) < 0, "SAVE: a sealed file");
-	drover_err_clear(&e);
-	tap_ok(g->ops->prepare_incoming(g, &e) == -EBUSY && strstr(e.msg, "only image"),
+	tap_ok(ask(g, OWNER_EV_DISCARD, 0, &e) == -EPERM && !f->prepared,
 	       "PREPARE of the only image: %s", e.msg);
-	tap_ok(!set_record(g, DROVER_OWNER_IN_DOUBT, 1, &e), "OWNER in-doubt");
-	tap_ok(!g->ops->owner_get(g, &rec, &e) && rec.state == DROVER_OWNER_IN_DOUBT &&
-	       rec.token[0] == 1 && !strcmp(rec.peer, "{\"a\":1}"), "OWNER_GET");
-	tap_ok(g->ops->resume(g, &e) == -EPERM && !f->running, "RESUME in doubt: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(g->ops->prepare_incoming(g, &e) == -EBUSY, "PREPARE in doubt: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(load(g, "state", true, &e) == -EBUSY, "LOAD in doubt: %s", e.msg);
-	tap_ok(!set_record(g, DROVER_OWNER_OWNED, 0, &e) && !g->ops->resume(g, &e) &&
-	       f->running && g->ops->status(g) == DROVER_GUEST_RUNNING, "OWNER owned, RESUME");
+	tap_ok(!ask(g, OWNER_EV_DOUBT, 1, &e) && !g->ops->owner_known(g, &rec) &&
+	       rec.state == OWNER_IN_DOUBT && rec.token.byte[0] == 1 && rec.since &&
+	       !strcmp(rec.peer, "{\"a\":1}") && rec.will && !rec.running, "DOUBT");
+	tap_ok(ask(g, OWNER_EV_CONT, 0, &e) == -EPERM && !f->running, "CONT in doubt: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_PREPARE, 0, &e) == -EPERM, "PREPARE in doubt: %s", e.msg);
+	tap_ok(load(g, 1, "state", true, &e) == -EPERM, "LOAD in doubt: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_TAKE, 1, &e) == -EAGAIN, "own by force waits: %s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_BACK, 1, &e) && f->running && state_of(g) == OWNER_OWNED &&
+	       g->ops->status(g) == DROVER_GUEST_RUNNING, "BACK: it runs at once");
+	tap_ok(!g->ops->owner_known(g, &rec) &&
+	       owner_outcome(&rec, &(struct owner_token){ { 1 } }) == OWNER_OUTCOME_MINE,
+	       "and the destination is to be told");
+	tap_ok(!ask(g, OWNER_EV_TOLD, 1, &e) && !g->ops->owner_known(g, &rec) &&
+	       !owner_must_answer(&rec), "TOLD");
+}
+
+/* What the user wants is nobody else's to change. */
+static void test_will(struct fake *f, struct drover_guest *g)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+	struct owner_record rec;
+
+	tap_ok(!ask(g, OWNER_EV_STOP, 0, &e) && !f->running && !g->ops->owner_known(g, &rec) &&
+	       !rec.will, "STOP");
+	tap_ok(!ask(g, OWNER_EV_PAUSE, 3, &e) && !ask(g, OWNER_EV_BACK, 3, &e) && !f->running,
+	       "a failed migration does not start it");
+	tap_ok(!ask(g, OWNER_EV_PAUSE, 3, &e) && !ask(g, OWNER_EV_CONT, 0, &e) && !f->running &&
+	       !drover_agent_may_run(f->agent), "CONT in the final pause is noted");
+	tell(f, 'r');
+	tap_ok(becomes(&f->noted, -EAGAIN) && !f->running, "also the VMM's own");
+	tap_ok(!ask(g, OWNER_EV_BACK, 3, &e) && f->running && drover_agent_may_run(f->agent),
+	       "and obeyed when it is over");
+	f->fail = DROVER_AGENT_CONT;
+	ask(g, OWNER_EV_PAUSE, 3, &e);
+	tap_ok(!ask(g, OWNER_EV_BACK, 3, &e) && e.code && strstr(e.msg, "the fake refuses") &&
+	       !g->ops->owner_known(g, &rec) && rec.state == OWNER_OWNED && !rec.running,
+	       "a start that fails is told: %s", e.msg);
+	f->fail = 0;
+	tap_ok(!ask(g, OWNER_EV_CONT, 0, &e) && !e.code && f->running, "CONT tries again");
+	ask(g, OWNER_EV_TOLD, 3, &e);
 }
 
 /* A destination's guest runs on what this RAM still has. */
@@ -66,25 +106,18 @@ static void test_serving(struct fake *f, struct drover_guest *g)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 
-	tap_ok(g->ops->traits(g)->knows_serving, "this VMM knows the state serving");
-	g->ops->pause(g, NULL, &e);
-	tap_ok(set_record(g, DROVER_OWNER_SERVING, 1, &e) == -EPERM,
-	       "serving only from in-doubt: %s", e.msg);
-	drover_err_clear(&e);
+	ask(g, OWNER_EV_PAUSE, 1, &e);
+	tap_ok(ask(g, OWNER_EV_SERVE, 1, &e) == -EPERM, "serving only from in-doubt: %s", e.msg);
 	f->host[5000] = 77;
-	tap_ok(!set_record(g, DROVER_OWNER_IN_DOUBT, 1, &e) &&
-	       !set_record(g, DROVER_OWNER_SERVING, 1, &e), "OWNER serving");
-	tap_ok(g->ops->prepare_incoming(g, &e) == -EBUSY && strstr(e.msg, "serving") &&
+	tap_ok(!ask(g, OWNER_EV_DOUBT, 1, &e) && !ask(g, OWNER_EV_SERVE, 1, &e), "SERVE");
+	tap_ok(ask(g, OWNER_EV_DISCARD, 0, &e) == -EPERM && strstr(e.msg, "serving") &&
 	       !f->prepared && f->host[5000] == 77, "PREPARE empties nothing: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(g->ops->resume(g, &e) == -EPERM && !f->running && strstr(e.msg, "serving"),
-	       "RESUME: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(set_record(g, DROVER_OWNER_OWNED, 0, &e) == -EPERM &&
-	       set_record(g, DROVER_OWNER_IN_DOUBT, 1, NULL) == -EPERM &&
-	       set_record(g, DROVER_OWNER_INCOMING, 2, NULL) == -EPERM,
-	       "nor is there a way round: %s", e.msg);
-	tap_ok(!set_record(g, DROVER_OWNER_RELEASED, 1, NULL), "OWNER released");
+	tap_ok(ask(g, OWNER_EV_CONT, 0, &e) == -EPERM && !f->running && strstr(e.msg, "serving"),
+	       "CONT: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_BACK, 1, &e) == -EPERM && ask(g, OWNER_EV_TAKE, 1, NULL) == -EPERM &&
+	       ask(g, OWNER_EV_DOUBT, 1, NULL) == -EPERM &&
+	       ask(g, OWNER_EV_INCOMING, 2, NULL) == -EPERM, "nor is there a way round: %s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_RELEASE, 1, NULL), "RELEASE");
 }
 
 static void test_dest(struct fake *f, struct drover_guest *g)
@@ -92,30 +125,60 @@ static void test_dest(struct fake *f, struct drover_guest *g)
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct stat st;
 
-	tap_ok(set_record(g, DROVER_OWNER_OWNED, 0, &e) == -EPERM, "released is final: %s", e.msg);
-	drover_err_clear(&e);
-	tap_ok(!g->ops->prepare_incoming(g, &e) && f->prepared == 1 && !fstat(f->fd, &st) &&
+	tap_ok(ask(g, OWNER_EV_BACK, 1, &e) == -EPERM, "released is final: %s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_PREPARE, 0, &e) && f->prepared == 1 && !fstat(f->fd, &st) &&
 	       !st.st_blocks && f->host[5000] == 0, "PREPARE empties the RAM");
 	tap_ok(g->ops->status(g) == DROVER_GUEST_INCOMING, "incoming");
-	tap_ok(!set_record(g, DROVER_OWNER_INCOMING, 2, &e), "OWNER incoming");
-	tap_ok(set_record(g, DROVER_OWNER_OWNED, 2, &e) == -EINVAL, "no state: %s", e.msg);
-	tap_ok(load(g, "junk!", true, &e) == -EINVAL && strstr(e.msg, "not my state"),
+	tap_ok(!ask(g, OWNER_EV_INCOMING, 2, &e) && f->prepared == 1, "INCOMING");
+	tap_ok(ask(g, OWNER_EV_OWN, 2, &e) == -EPERM, "no state: %s", e.msg);
+	tap_ok(load(g, 2, "junk!", true, &e) == -EINVAL && strstr(e.msg, "not my state"),
 	       "LOAD of junk: %s", e.msg);
-	tap_ok(load(g, "state", false, &e) == -EINVAL, "LOAD unsealed: %s", e.msg);
-	tap_ok(load(g, "", true, &e) == -EINVAL, "LOAD of nothing: %s", e.msg);
-	tap_ok(set_record(g, DROVER_OWNER_OWNED, 2, &e) == -EINVAL, "still no state");
+	tap_ok(load(g, 2, "state", false, &e) == -EINVAL, "LOAD unsealed: %s", e.msg);
+	tap_ok(load(g, 2, "", true, &e) == -EINVAL, "LOAD of nothing: %s", e.msg);
+	tap_ok(load(g, 9, "state", true, &e) == -EPERM, "LOAD of another session: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_PROVED, 2, &e) == -EPERM, "still no state");
+	tap_ok(!load(g, 2, "state", true, &e), "LOAD");
+	tap_ok(ask(g, OWNER_EV_OWN, 2, &e) == -EPERM && strstr(e.msg, "not compared"),
+	       "not before the digests are equal: %s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_INCOMING, 3, &e) && f->prepared == 2 &&
+	       ask(g, OWNER_EV_OWN, 3, &e) == -EPERM, "another session finds it empty");
+	tap_ok(!load(g, 3, "state", true, &e) && !ask(g, OWNER_EV_PROVED, 3, &e) &&
+	       !ask(g, OWNER_EV_FENCE, 3, &e) && ask(g, OWNER_EV_OWN, 3, &e) == -EPERM &&
+	       ask(g, OWNER_EV_INCOMING, 3, NULL) == -EPERM, "fenced is final: %s", e.msg);
+	tap_ok(ask(g, OWNER_EV_INCOMING, 4, &e) == -EPERM &&
+	       ask(g, OWNER_EV_PREPARE, 0, NULL) == -EPERM && f->prepared == 2,
+	       "its copy is kept: %s", e.msg);
+	tap_ok(!ask(g, OWNER_EV_MINE, 3, &e) && !ask(g, OWNER_EV_INCOMING, 4, &e) &&
+	       f->prepared == 3, "until its source has spoken");
+	tap_ok(!load(g, 4, "state", true, &e) && !ask(g, OWNER_EV_PROVED, 4, &e) &&
+	       !ask(g, OWNER_EV_OWN, 4, &e) && f->running, "the next session owns and runs");
+}
+
+/* COMMIT that comes too late, and one that the VMM was too slow for. */
+static void test_late(struct fake *f, struct drover_guest *g)
+{
+	struct owner_args args = session_args(6);
+	struct drover_error e = DROVER_ERROR_INIT;
+	int resumed = f->resumed;
+
+	load(g, 6, "state", true, &e);
+	ask(g, OWNER_EV_PROVED, 6, &e);
+	args.until = drover_boot_ns() - 1;
 	drover_err_clear(&e);
-	tap_ok(!load(g, "state", true, &e), "LOAD");
-	tap_ok(!set_record(g, DROVER_OWNER_INCOMING, 3, &e) &&
-	       set_record(g, DROVER_OWNER_OWNED, 3, &e) == -EINVAL,
-	       "another session does not own what this one loaded");
+	tap_ok(g->ops->request(g, OWNER_EV_OWN, &args, NULL, NULL, &e) == -ETIME &&
+	       state_of(g) == OWNER_INCOMING, "too late: %s", e.msg);
+	args.until = drover_boot_ns() + DROVER_NS_PER_S;
+	f->agent->now = fake_now;
 	drover_err_clear(&e);
-	tap_ok(!load(g, "state", true, &e) && !set_record(g, DROVER_OWNER_FENCED, 3, &e) &&
-	       set_record(g, DROVER_OWNER_OWNED, 3, &e) == -EPERM &&
-	       set_record(g, DROVER_OWNER_INCOMING, 3, &e) == -EPERM, "fenced is final: %s", e.msg);
-	tap_ok(!set_record(g, DROVER_OWNER_INCOMING, 4, &e) && !load(g, "state", true, &e) &&
-	       !set_record(g, DROVER_OWNER_OWNED, 4, &e) && !g->ops->resume(g, &e) && f->running,
-	       "the next session owns and runs");
+	tap_ok(g->ops->request(g, OWNER_EV_OWN, &args, NULL, NULL, &e) == -ETIME &&
+	       state_of(g) == OWNER_INCOMING && f->resumed == resumed,
+	       "in time when it is asked, not when it is stored: %s", e.msg);
+	f->agent->now = drover_boot_ns;
+	args.until = drover_boot_ns() + 5 * DROVER_NS_PER_S;
+	tap_ok(!g->ops->request(g, OWNER_EV_OWN, &args, NULL, NULL, &e) && f->running, "in time");
+	args.until = 1;
+	tap_ok(!g->ops->request(g, OWNER_EV_OWN, &args, NULL, NULL, &e) && f->running,
+	       "told twice: no error");
 }
 
 static void test_log(struct fake *f, struct drover_guest *g)
@@ -157,14 +220,16 @@ static void test_failures(struct fake *f, struct drover_guest *g)
 	int fd = -1;
 
 	f->fail = DROVER_AGENT_PAUSE;
-	tap_ok(g->ops->pause(g, NULL, &e) == -EIO && strstr(e.msg, "PAUSE: the fake refuses"),
-	       "a failed callback: %s", e.msg);
-	drover_err_clear(&e);
+	ask(g, OWNER_EV_CONT, 0, &e);
+	tap_ok(ask(g, OWNER_EV_PAUSE, 8, &e) == -EIO && strstr(e.msg, "PAUSE: the fake refuses") &&
+	       state_of(g) == OWNER_OWNED, "a failed callback: %s", e.msg);
 	f->fail = DROVER_AGENT_SAVE;
+	ask(g, OWNER_EV_PAUSE, 8, &e);
+	drover_err_clear(&e);
 	tap_ok(g->ops->save(g, &fd, &e) == -EIO && fd == -1, "a failed SAVE: %s", e.msg);
 	f->fail = 0;
 	drover_err_clear(&e);
-	tap_ok(!g->ops->pause(g, NULL, &e), "the link goes on");
+	tap_ok(!ask(g, OWNER_EV_BACK, 8, &e), "the link goes on");
 }
 
 static void test_second(struct fake *f)
@@ -224,15 +289,15 @@ static void test_broken(struct fake *f)
 		if (r->fds_min)
 			bad += !broken(f, h, r->len_min, r->fds_min - 1);
 	}
-	tap_ok(!bad && rows == 41, "each of %u messages: wrong side, length, header, descriptors",
+	tap_ok(!bad && rows == 49, "each of %u messages: wrong side, length, header, descriptors",
 	       rows);
-	h = header(DROVER_AGENT_PAUSE, 0);
+	h = header(DROVER_AGENT_STOP, 0);
 	h.magic ^= 1;
 	tap_ok(broken(f, h, 0, 0), "bad magic");
-	h = header(DROVER_AGENT_PAUSE, 0);
+	h = header(DROVER_AGENT_STOP, 0);
 	h.version++;
 	tap_ok(broken(f, h, 0, 0), "another version");
-	h = header(DROVER_AGENT_PAUSE, 0);
+	h = header(DROVER_AGENT_STOP, 0);
 	h.seq = 0;
 	tap_ok(broken(f, h, 0, 0), "a request with an event's number");
 	tap_ok(broken(f, header(DROVER_AGENT_HELLO, 16), 16, 0), "HELLO twice");
@@ -263,7 +328,7 @@ static void test_early(struct fake *f)
 	struct drover_agent_msg m;
 	_cleanup_close_ int fd = raw_connect(f);
 
-	raw_send(fd, header(DROVER_AGENT_PAUSE, 0), 0, 0);
+	raw_send(fd, header(DROVER_AGENT_STOP, 0), 0, 0);
 	tap_ok(raw_recv(fd, &m) == DROVER_AGENT_ERROR && !raw_recv(fd, &m) && f->running,
 	       "a request before HELLO");
 }
@@ -422,12 +487,12 @@ static void test_sealed_late(const char *dir)
 	fake_start(&f, dir, DROVER_AGENT_OPT_INCOMING);
 	g = attach(&f, &e);
 	fcntl(f.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
-	tap_ok(g && g->ops->prepare_incoming(g, &e) == -EOPNOTSUPP &&
+	tap_ok(g && ask(g, OWNER_EV_PREPARE, 0, &e) == -EOPNOTSUPP &&
 	       strstr(e.msg, "F_SEAL_FUTURE_WRITE") && !f.prepared && f.host[5000] == 0x77,
 	       "sealed after attach, PREPARE by droverd: %s", e.msg);
 	drover_guest_free(g);
 	fd = raw_hello(&f, &m);
-	raw_send(fd, header(DROVER_AGENT_PREPARE, 0), 0, 0);
+	raw_send(fd, header(DROVER_AGENT_PREPARE, 8), 8, 0);
 	tap_ok(raw_recv(fd, &m) == DROVER_AGENT_ERROR && m.body.error.code == -EOPNOTSUPP &&
 	       strstr(m.body.error.text, "F_SEAL_FUTURE_WRITE") && !f.prepared &&
 	       f.host[5000] == 0x77, "PREPARE by anybody: %s", m.body.error.text);
@@ -521,12 +586,19 @@ int main(void)
 		return tap_done();
 	test_attach(&f, g);
 	test_source(&f, g);
+	test_will(&f, g);
 	test_second(&f);
 	test_serving(&f, g);
 	test_dest(&f, g);
 	test_log(&f, g);
 	test_verdict(&f, g);
 	test_failures(&f, g);
+	drover_guest_free(g);
+	fake_end(&f);
+	fake_start(&f, dir, DROVER_AGENT_OPT_INCOMING);
+	g = attach(&f, &e);
+	ask(g, OWNER_EV_INCOMING, 6, &e);
+	test_late(&f, g);
 	drover_guest_free(g);
 	fake_end(&f);
 	fake_start(&f, dir, 0);

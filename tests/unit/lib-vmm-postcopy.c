@@ -48,6 +48,7 @@ static void *begin(struct side *to, struct drover_ledger *l, bool adopt)
 /* The destination runs, with what the ledger says. */
 static void *postcopy(struct pair *p, struct drover_ledger **l)
 {
+	struct owner_token t = { { session_nr + 1 } };
 	struct drover_error e = DROVER_ERROR_INIT;
 	void *h;
 
@@ -57,7 +58,7 @@ static void *postcopy(struct pair *p, struct drover_ledger **l)
 	if (!pause_source(&p->s))
 		return NULL;
 	copy_half(&p->s, &p->d, *l);
-	if (!good(p->d.g->ops->ledger_put(p->d.g, (*l)->fd, &e), &e))
+	if (!good(p->d.g->ops->ledger_put(p->d.g, &t, (*l)->fd, &e), &e))
 		return NULL;
 	h = begin(&p->d, *l, false);
 	return h && hand_over(&p->s, &p->d) ? h : NULL;
@@ -99,7 +100,6 @@ static int serve(struct pair *p, struct drover_ledger *l, void *h, unsigned int 
 
 static bool bring_rest(struct pair *p, struct drover_ledger *l, void *h)
 {
-	struct drover_error e = DROVER_ERROR_INIT;
 	uint64_t page, n;
 	unsigned int b;
 
@@ -111,7 +111,7 @@ static bool bring_rest(struct pair *p, struct drover_ledger *l, void *h)
 				return false;
 	}
 	uffd->stop(h, true);
-	return good(p->d.g->ops->ledger_put(p->d.g, -1, &e), &e);
+	return step(&p->d, OWNER_EV_COMPLETE);
 }
 
 static const char *checked(struct side *s, char *buf, size_t size)

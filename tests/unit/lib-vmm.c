@@ -24,12 +24,11 @@ static bool stopped_move(struct side *from, struct side *to)
 static void test_back_and_forth(struct pair *p)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	struct drover_owner_record rec;
 	int i;
 
 	tap_ok(p->s.g->ops->status(p->s.g) == DROVER_GUEST_RUNNING &&
 	       p->d.g->ops->status(p->d.g) == DROVER_GUEST_INCOMING, "run states at the start");
-	tap_ok(p->s.g->ops->prepare_incoming(p->s.g, &e) == -EBUSY && strstr(e.msg, "runs"),
+	tap_ok(ask(p->s.g, OWNER_EV_DISCARD, 0, &e) == -EPERM && strstr(e.msg, "owned"),
 	       "a running guest can't be prepared: %s", e.msg);
 	for (i = 0; i < 4; i++) {
 		struct side *from = i % 2 ? &p->d : &p->s, *to = i % 2 ? &p->s : &p->d;
@@ -37,11 +36,10 @@ static void test_back_and_forth(struct pair *p)
 		tap_ok(stopped_move(from, to), "move %d: RAM, state, ownership", i + 1);
 		tap_ok(passed(to), "move %d: the guest says passed", i + 1);
 		/* Settled: the token is forgotten, the other side stays released. */
-		tap_ok(set_owner(to, DROVER_OWNER_OWNED, 0, &e) &&
-		       !from->g->ops->owner_get(from->g, &rec, &e) &&
-		       rec.state == DROVER_OWNER_RELEASED &&
-		       from->g->ops->resume(from->g, NULL) == -EPERM,
-		       "move %d: the source is released and can't resume", i + 1);
+		tap_ok(step(to, OWNER_EV_CONFIRMED) && state_of(from->g) == OWNER_RELEASED &&
+		       ask(from->g, OWNER_EV_CONT, 0, NULL) == -EPERM &&
+		       ask(from->g, OWNER_EV_BACK, session_nr, NULL) == -EPERM,
+		       "move %d: the source is released and can't run", i + 1);
 	}
 }
 
@@ -235,11 +233,11 @@ static void refuse(struct side *d, const uint8_t *data, size_t len, const char *
 {
 	_cleanup_close_ int fd = forged(data, len);
 	struct drover_error e = DROVER_ERROR_INIT;
-	int r = d->g->ops->load(d->g, fd, &e);
+	int r = load_state(d, fd, &e);
 
 	tap_ok(r == -EINVAL, "state with %s is refused: %s", what, e.msg);
-	drover_err_clear(&e);
-	tap_ok(!set_owner(d, DROVER_OWNER_OWNED, 9, &e), "and nobody can own it");
+	tap_ok(ask(d->g, OWNER_EV_PROVED, session_nr, &e) == -EPERM &&
+	       ask(d->g, OWNER_EV_OWN, session_nr, &e) == -EPERM, "and nobody can own it");
 }
 
 static void test_state(struct pair *p)
@@ -250,8 +248,7 @@ static void test_state(struct pair *p)
 	size_t len;
 
 	prepare(&p->d);
-	set_owner(&p->d, DROVER_OWNER_INCOMING, 9, &e);
-	tap_ok(p->s.g->ops->save(p->s.g, &fd, &e) == -EBUSY, "a running guest is not saved");
+	tap_ok(p->s.g->ops->save(p->s.g, &fd, &e) == -EPERM, "a running guest is not saved");
 	drover_err_clear(&e);
 	pause_source(&p->s);
 	if (!good(p->s.g->ops->save(p->s.g, &fd, &e), &e))
@@ -303,16 +300,13 @@ static void wrong_state(struct pair *p, const char *name, size_t at, const char 
 	size_t len;
 	bool ok;
 
-	ok = pause_source(&p->s) && !p->s.g->ops->save(p->s.g, &fd, &e);
+	ok = prepare(&p->d) && pause_source(&p->s) && !p->s.g->ops->save(p->s.g, &fd, &e);
 	copy_all(&p->s, &p->d);
 	len = (size_t)pread(fd, buf, sizeof(buf), 0);
 	section(buf, len, name)[at] ^= 2;
 	bad = forged(buf, len);
-	ok = ok && set_owner(&p->d, DROVER_OWNER_INCOMING, 9, &e) &&
-	     good(p->d.g->ops->load(p->d.g, bad, &e), &e) &&
-	     set_owner(&p->d, DROVER_OWNER_OWNED, 9, &e) &&
-	     good(p->d.g->ops->resume(p->d.g, &e), &e) &&
-	     verdict(&p->d, "failed", page, sizeof(page));
+	ok = ok && good(load_state(&p->d, bad, &e), &e) && step(&p->d, OWNER_EV_PROVED) &&
+	     step(&p->d, OWNER_EV_OWN) && verdict(&p->d, "failed", page, sizeof(page));
 	o = p->d.g->ops->check(p->d.g);
 	tap_ok(ok && o && strstr(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), want),
 	       "a change in %s is found: %s", name, o ? member(o, "text") : "");
@@ -345,19 +339,16 @@ static bool derail(struct side *from, struct side *to)
 	uint8_t buf[65536];
 	size_t len;
 
-	if (!pause_source(from) || !good(from->g->ops->save(from->g, &fd, &e), &e))
+	if (!prepare(to) || !pause_source(from) || !good(from->g->ops->save(from->g, &fd, &e), &e))
 		return false;
 	copy_all(from, to);
 	len = (size_t)pread(fd, buf, sizeof(buf), 0);
 	/* struct kvm_regs: rip is the 17th word */
 	memcpy(section(buf, len, "vcpu0/regs") + 16 * 8, &rip, sizeof(rip));
 	bad = forged(buf, len);
-	return set_owner(to, DROVER_OWNER_INCOMING, 9, &e) &&
-	       good(to->g->ops->load(to->g, bad, &e), &e) &&
-	       set_owner(from, DROVER_OWNER_IN_DOUBT, 9, &e) &&
-	       set_owner(to, DROVER_OWNER_OWNED, 9, &e) &&
-	       set_owner(from, DROVER_OWNER_RELEASED, 9, &e) &&
-	       good(to->g->ops->resume(to->g, &e), &e) &&
+	return good(load_state(to, bad, &e), &e) && step(to, OWNER_EV_PROVED) &&
+	       step(from, OWNER_EV_DOUBT) && step(to, OWNER_EV_OWN) &&
+	       step(from, OWNER_EV_RELEASE) && step(to, OWNER_EV_CONFIRMED) &&
 	       verdict(to, "failed", page, sizeof(page));
 }
 

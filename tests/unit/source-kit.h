@@ -21,6 +21,7 @@
 #include "engine/source/source.h"
 #include "guest/ops.h"
 
+#include "owner-kit.h"
 #include "tap.h"
 
 #define KIT_BYTES (1u << 20)
@@ -175,12 +176,11 @@ static enum drover_msg_type kit_sent(struct kit_channel *k, struct drover_frame 
 	return ret->type;
 }
 
-/** struct kit_guest - remembers what was asked of it */
+/** struct kit_guest - keeps a record, and remembers what was asked of it */
 struct kit_guest {
 	struct drover_guest g;
 	struct drover_guest_traits traits;
-	struct drover_owner_record record;
-	enum drover_run_state status;
+	struct owner_record record;
 	unsigned int throttle, pauses, resumes;
 	int fails;              /* with this errno */
 };
@@ -192,45 +192,29 @@ static const struct drover_guest_traits *kit_traits(struct drover_guest *g)
 
 static enum drover_run_state kit_status(struct drover_guest *g)
 {
-	return ((struct kit_guest *)g)->status;
+	return ((struct kit_guest *)g)->record.running ? DROVER_GUEST_RUNNING : DROVER_GUEST_PAUSED;
 }
 
-static int kit_pause(struct drover_guest *g, const struct drover_cancel *c, struct drover_error *e)
+static int kit_request(struct drover_guest *g, enum owner_event ev,
+		       const struct owner_args *args, const struct drover_cancel *c,
+		       enum owner_reply *reply, struct drover_error *e)
 {
 	struct kit_guest *k = (struct kit_guest *)g;
+	unsigned int actions;
+	int r;
 
-	(void)c;
-	k->pauses++;
-	return k->fails ? drover_err(e, k->fails, "kit: pause") : 0;
-}
-
-static int kit_resume(struct drover_guest *g, struct drover_error *e)
-{
-	struct kit_guest *k = (struct kit_guest *)g;
-
-	k->resumes++;
-	return k->fails ? drover_err(e, k->fails, "kit: resume") : 0;
-}
-
-static int kit_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
-			 struct drover_error *e)
-{
-	struct kit_guest *k = (struct kit_guest *)g;
-
+	(void)c, (void)reply;
 	if (k->fails)
-		return drover_err(e, k->fails, "kit: record");
-	k->record = *rec;
-	return 0;
+		return drover_err(e, k->fails, "kit: %s", owner_event_name(ev));
+	r = fake_step(&k->record, ev, args, &actions, e);
+	k->pauses += actions & OWNER_ACT_STOP ? 1 : 0;
+	k->resumes += actions & OWNER_ACT_START ? 1 : 0;
+	return r;
 }
 
-static int kit_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
-			 struct drover_error *e)
+static int kit_owner_known(struct drover_guest *g, struct owner_record *ret)
 {
-	struct kit_guest *k = (struct kit_guest *)g;
-
-	if (k->fails)
-		return drover_err(e, k->fails, "kit: record");
-	*ret = k->record;
+	*ret = ((struct kit_guest *)g)->record;
 	return 0;
 }
 
@@ -245,10 +229,8 @@ static const struct drover_guest_ops kit_guest_ops = {
 	.name = "kit",
 	.traits = kit_traits,
 	.status = kit_status,
-	.pause = kit_pause,
-	.resume = kit_resume,
-	.owner_get = kit_owner_get,
-	.owner_set = kit_owner_set,
+	.request = kit_request,
+	.owner_known = kit_owner_known,
 	.throttle = kit_throttle,
 };
 
@@ -288,7 +270,7 @@ static struct kit *kit_new(const uint64_t *pages, unsigned int n)
 		abort();
 	k->config.verify = DROVER_VERIFY_DIGEST;
 	k->guest.g.ops = &kit_guest_ops;
-	k->guest.status = DROVER_GUEST_RUNNING;
+	owner_record_init(&k->guest.record, false, true);
 	k->m.ops = &drover_source_side;
 	k->m.guest = &k->guest.g;
 	k->m.ram = &k->ram;

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "guest/guest.h"
+#include "owner-kit.h"
 #include "tap.h"
 
 #define WAIT_MS 30000u
@@ -32,6 +33,9 @@ struct pair {
 	char dir[64], vmm[512];
 	struct side s, d;
 };
+
+/* The session under way: prepare() begins one. */
+static uint8_t session_nr = 6;
 
 /* Reads "ready" from the VMM; 77 when KVM is refused, -1 on another end. */
 static inline int wait_ready(pid_t pid, int fd)
@@ -127,12 +131,18 @@ static inline void copy_all(struct side *from, struct side *to)
 		memcpy(to->ram->block[i].host, from->ram->block[i].host, from->ram->block[i].size);
 }
 
-static inline bool set_owner(struct side *s, enum drover_owner_state state, uint8_t token,
-		      struct drover_error *e)
+static inline bool step(struct side *s, enum owner_event ev)
 {
-	struct drover_owner_record rec = { .state = state, .token = { token }, .peer = "{}" };
+	struct drover_error e = DROVER_ERROR_INIT;
 
-	return good(s->g->ops->owner_set(s->g, &rec, e), e);
+	return good(ask(s->g, ev, session_nr, &e), &e) && !e.code;
+}
+
+static inline int load_state(struct side *s, int fd, struct drover_error *e)
+{
+	struct owner_token t = { { session_nr } };
+
+	return s->g->ops->load(s->g, &t, fd, e);
 }
 
 /* After the RAM: state, ownership, go. */
@@ -142,27 +152,21 @@ static inline bool hand_over(struct side *from, struct side *to)
 	struct drover_error e = DROVER_ERROR_INIT;
 
 	return good(from->g->ops->save(from->g, &fd, &e), &e) &&
-	       set_owner(to, DROVER_OWNER_INCOMING, 7, &e) &&
-	       good(to->g->ops->load(to->g, fd, &e), &e) &&
-	       set_owner(from, DROVER_OWNER_IN_DOUBT, 7, &e) &&
-	       set_owner(to, DROVER_OWNER_OWNED, 7, &e) &&
-	       good(to->g->ops->resume(to->g, &e), &e) &&
-	       set_owner(from, DROVER_OWNER_RELEASED, 7, &e);
+	       good(load_state(to, fd, &e), &e) && step(to, OWNER_EV_PROVED) &&
+	       step(from, OWNER_EV_DOUBT) && step(to, OWNER_EV_OWN) &&
+	       step(from, OWNER_EV_RELEASE);
 }
 
 static inline bool pause_source(struct side *s)
 {
-	struct drover_error e = DROVER_ERROR_INIT;
-
-	return good(s->g->ops->pause(s->g, NULL, &e), &e) &&
-	       s->g->ops->status(s->g) == DROVER_GUEST_PAUSED;
+	return step(s, OWNER_EV_PAUSE) && s->g->ops->status(s->g) == DROVER_GUEST_PAUSED;
 }
 
+/* A destination, for a session of its own */
 static inline bool prepare(struct side *s)
 {
-	struct drover_error e = DROVER_ERROR_INIT;
-
-	return good(s->g->ops->prepare_incoming(s->g, &e), &e) &&
+	session_nr++;
+	return step(s, OWNER_EV_PREPARE) && step(s, OWNER_EV_INCOMING) &&
 	       s->g->ops->status(s->g) == DROVER_GUEST_INCOMING;
 }
 

@@ -30,8 +30,10 @@ static const struct drover_agent_rule rules[DROVER_AGENT_TYPE_COUNT] = {
 
 _Static_assert(sizeof(struct drover_agent_hdr) == 16, "agent header");
 _Static_assert(sizeof(struct drover_agent_hello) == 16, "HELLO");
-_Static_assert(sizeof(struct drover_agent_owner) == 536, "OWNER");
-_Static_assert(sizeof(struct drover_agent_hello_ack) == 584, "HELLO_ACK");
+_Static_assert(sizeof(struct drover_agent_args) == 560, "requests about a session");
+_Static_assert(sizeof(struct drover_agent_owner) == 5384, "OWNER");
+_Static_assert(sizeof(struct drover_agent_hello_ack) == 4912, "HELLO_ACK");
+_Static_assert(sizeof(struct drover_agent_status) == 16, "STATUS");
 _Static_assert(sizeof(struct drover_agent_ram) == 96, "RAM");
 _Static_assert(sizeof(struct drover_agent_track) == 2056, "TRACK");
 _Static_assert(sizeof(struct drover_agent_error) == 1032, "ERROR");
@@ -93,6 +95,8 @@ static int check(const struct drover_agent_msg *m, enum drover_agent_side from, 
 				  "a header", n);
 	if (m->hdr.magic != DROVER_AGENT_MAGIC)
 		return drover_err(e, -EPROTO, "agent link: bad magic 0x%08x", m->hdr.magic);
+	if (m->hdr.version == 1 && from == DROVER_AGENT_FROM_V)
+		return drover_err(e, -EPROTO, "agent link: protocol version 1: this VMM's library cannot keep the record; link it with this drover's libdrover");
 	if (m->hdr.version != DROVER_AGENT_VERSION)
 		return drover_err(e, -EPROTO, "agent link: protocol version %u, this side speaks "
 				  "%u", m->hdr.version, DROVER_AGENT_VERSION);
@@ -192,45 +196,5 @@ int drover_agent_msg_send(int sock, enum drover_agent_type type, uint32_t seq, c
 		if (r < 0)
 			return send_failed(-r, name, e);
 	}
-	return 0;
-}
-
-static const char *const owner_names[] = {
-	[DROVER_OWNER_OWNED] = "owned",
-	[DROVER_OWNER_INCOMING] = "incoming",
-	[DROVER_OWNER_IN_DOUBT] = "in-doubt",
-	[DROVER_OWNER_RELEASED] = "released",
-	[DROVER_OWNER_FENCED] = "fenced",
-	[DROVER_OWNER_SERVING] = "serving",
-};
-
-const char *drover_owner_name(enum drover_owner_state s)
-{
-	return (unsigned int)s < DROVER_ARRAY_SIZE(owner_names) ? owner_names[s] : "invalid";
-}
-
-void drover_agent_owner_to_wire(const struct drover_owner_record *rec,
-				struct drover_agent_owner *ret)
-{
-	memset(ret, 0, sizeof(*ret));
-	ret->state = rec->state;
-	memcpy(ret->token, rec->token, sizeof(ret->token));
-	memcpy(ret->peer, rec->peer, strnlen(rec->peer, sizeof(rec->peer) - 1));
-}
-
-int drover_agent_owner_from_wire(const struct drover_agent_owner *o,
-				 struct drover_owner_record *ret, struct drover_error *e)
-{
-	struct drover_owner_record rec = { 0 };
-
-	if (o->state >= DROVER_ARRAY_SIZE(owner_names))
-		return drover_err(e, -EPROTO, "agent link: ownership state %u is not known",
-				  o->state);
-	if (!memchr(o->peer, '\0', sizeof(o->peer)))
-		return drover_err(e, -EPROTO, "agent link: ownership peer is not terminated");
-	rec.state = o->state;
-	memcpy(rec.token, o->token, sizeof(rec.token));
-	memcpy(rec.peer, o->peer, sizeof(rec.peer));
-	*ret = rec;
 	return 0;
 }

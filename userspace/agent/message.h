@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "agent/record.h"
+#include "owner/owner.h"
 #include "ram/ram.h"
 
 struct drover_error;
@@ -20,12 +21,12 @@ struct drover_error;
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "agent link: little-endian only");
 
 #define DROVER_AGENT_MAGIC 0x61767264u          /* "drva" */
-#define DROVER_AGENT_VERSION 1u
+#define DROVER_AGENT_VERSION 2u
 #define DROVER_AGENT_BODY_MAX 16384u
 #define DROVER_AGENT_FDS_MAX 2u
 #define DROVER_AGENT_TEXT_MAX 1024u
 #define DROVER_AGENT_STATE_MAX (1ull << 30)     /* bytes of device state */
-#define DROVER_AGENT_DEADLINE_MS 10000u         /* of a request */
+#define DROVER_AGENT_DEADLINE_MS 10000u         /* of a request that moves no data */
 
 struct drover_agent_hdr {
 	uint32_t magic;
@@ -41,7 +42,6 @@ struct drover_agent_hdr {
 #define DROVER_AGENT_F_CHECK (1ull << 2)
 #define DROVER_AGENT_F_UUID (1ull << 3)
 #define DROVER_AGENT_F_POSTCOPY (1ull << 4)
-#define DROVER_AGENT_F_SERVING (1ull << 5)
 #define DROVER_AGENT_F_RAM_CHECKED (1ull << 8)
 #define DROVER_AGENT_F_WROTE (1ull << 9)        /* reports every device write */
 
@@ -50,12 +50,47 @@ struct drover_agent_hello {
 	uint64_t reserved;
 };
 
-/* OWNER_SET, OWNER; state is enum drover_owner_state, peer NUL-terminated */
-struct drover_agent_owner {
-	uint32_t state;
-	uint32_t reserved;
+/* An entry of the record's history; outcome is enum owner_outcome, peer NUL-terminated */
+struct drover_agent_entry {
 	uint8_t token[16];
-	char peer[DROVER_OWNER_PEER_MAX];
+	uint32_t outcome;
+	uint32_t reserved;
+	char peer[OWNER_PEER_MAX];
+};
+
+/* struct drover_agent_record flags */
+#define DROVER_AGENT_REC_WILL (1u << 0)
+#define DROVER_AGENT_REC_RUNNING (1u << 1)
+#define DROVER_AGENT_REC_MISSING (1u << 2)
+#define DROVER_AGENT_REC_PROVED (1u << 3)
+
+/* struct owner_record; state, kind and by are its enums */
+struct drover_agent_record {
+	uint32_t state, kind, by;
+	uint32_t flags;
+	uint8_t token[16];
+	uint8_t loaded[16];
+	uint64_t since, until;
+	char peer[OWNER_PEER_MAX];
+	struct drover_agent_entry history[OWNER_HISTORY];
+};
+
+/* A request about a session: struct owner_args. What its row of the table does not use is 0. */
+struct drover_agent_args {
+	uint8_t token[16];
+	uint32_t kind, by, will;
+	uint32_t reserved;
+	uint64_t until;
+	uint64_t len;                           /* LOAD: bytes in the memfd that comes along */
+	char peer[OWNER_PEER_MAX];
+};
+
+/* OWNER; reply is enum owner_reply, text says why the guest stands still: a start failed */
+struct drover_agent_owner {
+	uint32_t reply;
+	uint32_t reserved;
+	char text[512];
+	struct drover_agent_record record;
 };
 
 struct drover_agent_hello_ack {
@@ -64,7 +99,7 @@ struct drover_agent_hello_ack {
 	uint32_t blocks;
 	uint8_t uuid[16];
 	uint64_t reserved[2];
-	struct drover_agent_owner owner;
+	struct drover_agent_record record;
 };
 
 struct drover_agent_ram_get {
@@ -91,14 +126,23 @@ struct drover_agent_track {
 	uint64_t base[DROVER_RAM_BLOCKS_MAX];   /* only @blocks of them are sent */
 };
 
-/* STATE, LOAD, DIRTY: bytes in the memfd that comes along */
+/* STATE, DIRTY: bytes in the memfd that comes along */
 struct drover_agent_len {
 	uint64_t len;
 };
 
-/* THROTTLE: percent; STATUS: enum drover_run_state */
+/* THROTTLE: percent; PREPARE: DROVER_AGENT_DISCARD or 0 */
+#define DROVER_AGENT_DISCARD 1u
 struct drover_agent_value {
 	uint32_t value;
+	uint32_t reserved;
+};
+
+/* STATUS: enum drover_run_state; the record's state, and its flags WILL and RUNNING */
+struct drover_agent_status {
+	uint32_t run_state;
+	uint32_t state;
+	uint32_t flags;
 	uint32_t reserved;
 };
 
@@ -145,7 +189,9 @@ struct drover_agent_msg {
 		struct drover_agent_ram_get ram_get;
 		struct drover_agent_ram ram;
 		struct drover_agent_track track;
+		struct drover_agent_args args;
 		struct drover_agent_owner owner;
+		struct drover_agent_status status;
 		struct drover_agent_len len;
 		struct drover_agent_value value;
 		struct drover_agent_error error;
@@ -186,11 +232,18 @@ int drover_agent_msg_send(int sock, enum drover_agent_type type, uint32_t seq, c
 			  size_t len, const int *fds, unsigned int nfds, uint64_t deadline,
 			  struct drover_error *e);
 
-/* Between the record and its form on the link. from_wire: -EPROTO for a bad one. */
-void drover_agent_owner_to_wire(const struct drover_owner_record *rec,
-				struct drover_agent_owner *ret);
-int drover_agent_owner_from_wire(const struct drover_agent_owner *o,
-				 struct drover_owner_record *ret, struct drover_error *e);
-const char *drover_owner_name(enum drover_owner_state s);
+/* agent/owner.c: between the machine's structs and their form on the link */
+void drover_agent_record_to_wire(const struct owner_record *rec, struct drover_agent_record *ret);
+/* -EPROTO for a bad one, which changes nothing */
+int drover_agent_record_from_wire(const struct drover_agent_record *r, struct owner_record *ret,
+				  struct drover_error *e);
+void drover_agent_args_to_wire(const struct owner_args *args, struct drover_agent_args *ret);
+/* @ret->peer points into @a. -EPROTO for bad ones */
+int drover_agent_args_from_wire(const struct drover_agent_args *a, struct owner_args *ret,
+				struct drover_error *e);
+/* The message that asks for an event; DROVER_AGENT_NONE: no droverd asks for it. */
+enum drover_agent_type drover_agent_type_of(enum owner_event ev);
+/* The event that a message asks for; OWNER_EV_COUNT: none. PREPARE's is told by its flag. */
+enum owner_event drover_agent_event_of(enum drover_agent_type type);
 
 #endif

@@ -25,6 +25,7 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 #define CTL_OPT_GOAL    (1u << 5)
 #define CTL_OPT_POSTCOPY_AFTER (1u << 6)
 #define CTL_OPT_FILE    (1u << 8)
+#define CTL_OPT_DISCARD (1u << 9)
 
 #define CTL_LIST_MAX 512
 
@@ -41,13 +42,14 @@ struct ctl_list {
  * @goal: value of --goal, or NULL
  * @postcopy_after: value of --postcopy-after, or NULL
  * @explain: print the config and don't migrate
+ * @discard: incoming gives up an image that may be the only one
  * @given: the CTL_OPT_* that were given
  * @arg, @nargs: the arguments after the verb
  * @client: made by ctl_connect(), freed by main()
  */
 struct ctl {
 	const char *socket;
-	bool json, explain;
+	bool json, explain, discard;
 	unsigned int given;
 	const char *config_file;
 	const char *force;

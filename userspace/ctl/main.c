@@ -178,6 +178,9 @@ static int take_option(struct ctl *c, int id)
 	case OPT_GOAL:
 		c->goal = optarg;
 		break;
+	case OPT_DISCARD:
+		c->discard = true;
+		break;
 	case OPT_EXPLAIN:
 		c->explain = true;
 		break;

@@ -223,6 +223,8 @@ static int start(struct ctl *c, const char *command)
 		ctl_fail(c, &e);
 		return CTL_USAGE;
 	}
+	if (c->discard)
+		json_object_object_add(args, "discard", json_object_new_boolean(true));
 	status = wait ? ctl_call(c, command, TAKE_PTR(args), NULL) :
 			ctl_do(c, command, TAKE_PTR(args));
 	if (status != CTL_DONE || !wait)
@@ -238,6 +240,16 @@ int verb_migrate(struct ctl *c)
 int verb_incoming(struct ctl *c)
 {
 	return start(c, "migrate-incoming");
+}
+
+int verb_stop(struct ctl *c)
+{
+	return ctl_do(c, "stop", NULL);
+}
+
+int verb_cont(struct ctl *c)
+{
+	return ctl_do(c, "cont", NULL);
 }
 
 int verb_cancel(struct ctl *c)

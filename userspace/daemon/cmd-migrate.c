@@ -164,6 +164,21 @@ static int check_idle(const struct droverd *d, struct drover_error *e)
 	return 0;
 }
 
+/* Only who has all of a guest may migrate it. */
+static int check_record(const struct droverd *d, struct drover_error *e)
+{
+	struct owner_record rec;
+
+	if (d->guest->ops->owner_known(d->guest, &rec) < 0)
+		return drover_err(e, -EAGAIN, "guest: its VMM has not answered the last request about its record");
+	if (rec.missing)
+		return drover_err(e, -EBUSY, "guest: memory of it has not arrived yet, so it can't be migrated");
+	if (rec.state != OWNER_OWNED)
+		return drover_err(e, -EBUSY, "guest: its record is %s: %s", owner_state_name(rec.state),
+				  owner_state_lead(rec.state));
+	return 0;
+}
+
 static int check_source(const struct droverd *d, struct drover_error *e)
 {
 	int r = check_idle(d, e);
@@ -175,7 +190,7 @@ static int check_source(const struct droverd *d, struct drover_error *e)
 	if (run_state_postmigrate(d))
 		return drover_err(e, -EBUSY,
 				  "Can't migrate the vm that was paused due to previous migration");
-	return 0;
+	return check_record(d, e);
 }
 
 static int check_dest(const struct droverd *d, struct drover_error *e)
@@ -242,6 +257,7 @@ int cmd_migrate_incoming(struct qmp_call *call, struct drover_error *e)
 	if (r < 0)
 		return r;
 	p = make_params(d, &rq, DROVER_SIDE_DEST);
+	p.discard = qmp_arg_bool(call, "discard", false);
 	r = drover_migration_check_transport(&p, e);
 	if (r >= 0)
 		r = check_dest(d, e);
@@ -280,9 +296,15 @@ int cmd_migrate_continue(struct qmp_call *call, struct drover_error *e)
 
 int cmd_migrate_settle(struct qmp_call *call, struct drover_error *e)
 {
+	bool own = qmp_arg_bool(call, "own", false);
 	struct droverd *d = call->opaque;
+	int r = 0;
 
+	if (!job_running(d->job))
+		r = owner_settle(d, own, e);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	if (!d->job)
 		return drover_err(e, -EINVAL, "settle: nothing is in doubt here");
-	return drover_migration_settle(d->job->m, qmp_arg_bool(call, "own", false), e);
+	return drover_migration_settle(d->job->m, own, e);
 }

@@ -125,20 +125,29 @@ static void guest_ready(void *opaque, uint32_t events)
 		return;
 	drover_logf(&d->log, DROVER_LOG_ERR, "guest: its VMM is gone");
 	loop_remove(&d->guest_src);
+	if (d->job)
+		drover_migration_guest_gone(d->job->m);
+	reattach_begin(d);
+}
+
+int droverd_watch_guest(struct droverd *d)
+{
+	int fd = d->guest->ops->watch_fd ? d->guest->ops->watch_fd(d->guest) : -1;
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	return fd < 0 ? 0 : loop_add(&d->loop, &d->guest_src, fd, EPOLLIN | EPOLLRDHUP,
+				     guest_ready, d, &e);
 }
 
 static int open_guest(struct droverd *d, struct drover_error *e)
 {
-	int r, fd;
+	int r = drover_guest_open(d->opts.guest, &d->log, &d->guest, e);
 
-	r = drover_guest_open(d->opts.guest, &d->log, &d->guest, e);
 	if (r < 0)
 		return r;
 	sigbus_guard(d->guest->ops->ram(d->guest));
-	fd = d->guest->ops->watch_fd ? d->guest->ops->watch_fd(d->guest) : -1;
-	if (fd < 0)
-		return 0;
-	return loop_add(&d->loop, &d->guest_src, fd, EPOLLIN | EPOLLRDHUP, guest_ready, d, e);
+	return droverd_watch_guest(d) < 0 ?
+	       drover_err(e, -EIO, "guest: its events can't be watched") : 0;
 }
 
 static void quit_poll(void *opaque)
@@ -179,6 +188,8 @@ static int open_loop(struct droverd *d, struct drover_error *e)
 		r = loop_timer_init(&d->loop, &d->settle_retry, settle_retry, d, e);
 	if (r >= 0)
 		r = loop_timer_init(&d->loop, &d->quit_poll, quit_poll, d, e);
+	if (r >= 0)
+		r = loop_timer_init(&d->loop, &d->reattach_look, reattach_look, d, e);
 	if (r >= 0)
 		r = loop_timer_init(&d->loop, &d->check_poll, guest_check_look, d, e);
 	if (r >= 0)
@@ -242,6 +253,8 @@ void droverd_deinit(struct droverd *d)
 	if (d->server.fd >= 0)
 		qmp_server_close(&d->server);
 	announce_close(d);
+	will_end(d);
+	reattach_end(d);
 	loop_remove(&d->guest_src);
 	if (d->guest) {
 		sigbus_release();
@@ -251,6 +264,7 @@ void droverd_deinit(struct droverd *d)
 		drover_config_deinit(&d->settings);
 	loop_timer_deinit(&d->settle_retry);
 	loop_timer_deinit(&d->quit_poll);
+	loop_timer_deinit(&d->reattach_look);
 	loop_timer_deinit(&d->check_poll);
 	loop_remove(&d->events_src);
 	if (d->events.fd >= 0)

@@ -3,6 +3,7 @@
 #define DROVER_DAEMON_DAEMON_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 #include "daemon/job-status.h"
 #include "daemon/qmp.h"
 #include "engine/migration.h"
+#include "owner/owner.h"
 #include "qmp/loop.h"
 
 /**
@@ -65,6 +67,34 @@ struct job {
 };
 
 /**
+ * struct reattach - a VMM whose link has ended is waited for; see reattach.c
+ * @runs: the thread is to be joined
+ * @fresh: what it has attached to, once @done
+ */
+struct reattach {
+	const char *link;
+	const struct drover_log *log;
+	pthread_t thread;
+	bool runs;
+	atomic_bool stop, done;
+	struct drover_guest *fresh;
+};
+
+/**
+ * struct will - the user's last stop or cont, on its way to the VMM; see cmd-run.c
+ * @runs: the thread is to be joined; @done: it is about to end
+ */
+struct will {
+	struct drover_guest *guest;
+	const struct drover_log *log;
+	struct event_queue *events;
+	enum owner_event ev;
+	pthread_t thread;
+	bool runs;
+	atomic_bool done;
+};
+
+/**
  * struct droverd - everything of a daemon
  * @loop: main thread
  * @server: QMP
@@ -81,6 +111,8 @@ struct job {
  * @check_poll: armed while it is asked for
  * @settle_retry: armed while the recorded address could not be listened on
  * @end: frees a migration that was replaced by none; to be joined when @ending
+ * @reattach: its VMM is waited for; @reattach_look: armed while that is so
+ * @will: stop and cont
  * @quit_poll: armed while quit waits for an audit
  * @quit_deadline: absolute; 0: no quit asked for
  * @exit_status: of the process
@@ -107,7 +139,9 @@ struct droverd {
 	bool ending;
 	bool released;
 	bool checking;
-	struct loop_timer settle_retry, quit_poll, check_poll;
+	struct loop_timer settle_retry, quit_poll, check_poll, reattach_look;
+	struct reattach reattach;
+	struct will will;
 	uint64_t quit_deadline;
 	int exit_status;
 };
@@ -118,6 +152,17 @@ int droverd_run(struct droverd *d, struct drover_error *e);
 void droverd_deinit(struct droverd *d);
 /* End as soon as no audit is running any more; returns at once. */
 void droverd_quit(struct droverd *d);
+
+/* The guest's news come to the main loop. */
+int droverd_watch_guest(struct droverd *d);
+
+/* reattach.c: the link to the VMM has ended. */
+void reattach_begin(struct droverd *d);
+void reattach_look(void *opaque);
+void reattach_end(struct droverd *d);
+
+/* cmd-run.c: the thread of stop and cont is joined; it may wait for the VMM. */
+void will_end(struct droverd *d);
 
 /* commands.c: the table. */
 extern const struct qmp_command droverd_commands[];
@@ -150,6 +195,8 @@ bool job_postcopy(const struct job *j);
 int job_start(struct droverd *d, const struct drover_migration_params *p, bool exit_on_error,
 	      struct drover_error *e);
 void job_free(struct droverd *d);
+/* The job that has ended goes, and with it the guest link that it used. */
+void job_leave_guest(struct droverd *d);
 
 /* cmd-jobs.c: JOB_STATUS_CHANGE, if this event changes it */
 void job_tell_state(struct droverd *d, const struct queued_event *qe);
@@ -160,6 +207,12 @@ void job_dismiss(struct job *j);
 void owner_attach(struct droverd *d);
 /* An in-doubt session that another daemon left: what it turned out to be may go on. */
 void owner_settled(struct droverd *d, const struct queued_event *qe);
+/*
+ * The operator's word about a guest whose record no job of this daemon settles: in doubt
+ * after a stream, handed over by hand or to a stream, or a kept copy. -ENOENT: nothing of
+ * that kind, nothing has happened.
+ */
+int owner_settle(struct droverd *d, bool own, struct drover_error *e);
 /*
  * Take up a postcopy whose daemon has died: @list is where to connect to, at once, or where
  * to listen. -ENOENT: the guest's VMM knows of none, nothing has happened.

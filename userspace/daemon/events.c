@@ -111,9 +111,10 @@ static void log_event(struct droverd *d, const struct queued_event *qe)
 /* The guest begins to run here after its move, or runs here no more. */
 static void maybe_moved(struct droverd *d, const struct queued_event *qe)
 {
-	if (qe->ev.type == DROVER_EVENT_STOP)
+	if (qe->ev.type == DROVER_EVENT_STOP && qe->job)
 		announce_left(d);
-	if (qe->ev.type != DROVER_EVENT_RESUME || !d->job || d->job->side != DROVER_SIDE_DEST)
+	if (qe->ev.type != DROVER_EVENT_RESUME || !d->job || d->job->side != DROVER_SIDE_DEST ||
+	    qe->job != d->job->id)
 		return;
 	guest_check_begin(d);
 	announce_arrived(d);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/thread.h"
 #include "daemon/daemon.h"
+#include "guest/guest.h"
 
 bool job_running(const struct job *j)
 {
@@ -64,22 +65,52 @@ static struct drover_migration *retire(struct droverd *d)
 	return j->m;
 }
 
+/* What is to be freed by who may wait; the guest after its last user. */
+struct remains {
+	struct drover_migration *m;
+	struct drover_guest *guest;
+};
+
+static void free_remains(struct remains *rm)
+{
+	drover_migration_free(rm->m);
+	drover_guest_free(rm->guest);
+	free(rm);
+}
+
 /* Waits for threads that may wait for a VMM. */
-static void *free_main(void *m)
+static void *free_main(void *rm)
 {
 	drover_thread_name("end", -1);
-	drover_migration_free(m);
+	free_remains(rm);
 	return NULL;
 }
 
 /* The main thread does not wait for them; without a thread it has to. */
-static void free_aside(struct droverd *d, struct drover_migration *m)
+static void free_aside(struct droverd *d, struct drover_migration *m, struct drover_guest *guest)
 {
+	struct remains *rm = calloc(1, sizeof(*rm));
+
 	if (d->ending)
 		pthread_join(d->end, NULL);
-	d->ending = m && !pthread_create(&d->end, NULL, free_main, m);
-	if (!d->ending)
+	d->ending = false;
+	if (!rm) {
 		drover_migration_free(m);
+		drover_guest_free(guest);
+		return;
+	}
+	*rm = (struct remains){ m, guest };
+	d->ending = (m || guest) && !pthread_create(&d->end, NULL, free_main, rm);
+	if (!d->ending)
+		free_remains(rm);
+}
+
+void job_leave_guest(struct droverd *d)
+{
+	struct drover_migration *m = retire(d);
+
+	free_aside(d, m, d->guest);
+	d->guest = NULL;
 }
 
 static void job_done(void *opaque)
@@ -137,7 +168,7 @@ int job_start(struct droverd *d, const struct drover_migration_params *p, bool e
 	after = retire(d);
 	r = start(d, p, exit_on_error, after, e);
 	if (r < 0) {
-		free_aside(d, after);
+		free_aside(d, after, NULL);
 		if (p->mode == DROVER_MODE_MIGRATE)
 			owner_attach(d);
 		return r;

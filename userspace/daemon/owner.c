@@ -36,7 +36,7 @@ static int list_of_peer(const char *peer, struct drover_channel_list **ret,
 
 	if (!list)
 		return drover_err(e, -ENOMEM, "owner: out of memory");
-	r = drover_json_parse(peer, strlen(peer), DROVER_OWNER_PEER_MAX, &o, e);
+	r = drover_json_parse(peer, strlen(peer), OWNER_PEER_MAX, &o, e);
 	if (r >= 0)
 		r = drover_address_from_json(o, &list->entry[0].addr, e);
 	if (r < 0)
@@ -127,70 +127,92 @@ static void attach_dest(struct droverd *d, bool settle, const char *peer)
 	loop_timer_arm(&d->settle_retry, SETTLE_RETRY_MS);
 }
 
-static bool token_set(const struct drover_owner_record *rec)
-{
-	static const uint8_t zero[sizeof(rec->token)];
-
-	return memcmp(rec->token, zero, sizeof(zero)) != 0;
-}
-
 /* The record as it is known here: the main thread waits for no VMM. */
-static int known(struct droverd *d, struct drover_owner_record *ret, bool *ret_ledger,
-		 struct drover_error *e)
+static int known(struct droverd *d, struct owner_record *ret, struct drover_error *e)
 {
-	int r = d->guest->ops->owner_known(d->guest, ret, ret_ledger);
+	int r = d->guest->ops->owner_known(d->guest, ret);
 
 	return r < 0 ? drover_err(e, r, "guest: ownership record: not known now, since the VMM did not answer the last request about it") :
 	       0;
 }
 
-/*
- * A released source may have to serve: an older VMM does not know that state, and who settled
- * it by hand may not have known. So the operator may try.
- */
-static bool has_postcopy(enum drover_side side, const struct drover_owner_record *rec,
-			 bool ledger)
+/* Who settled it by hand may not have known that it has to serve. So the operator may try. */
+static bool has_postcopy(enum drover_side side, const struct owner_record *rec)
 {
-	if (!token_set(rec))
+	if (!owner_token_set(&rec->token))
 		return false;
 	return side == DROVER_SIDE_SOURCE ?
-	       rec->state == DROVER_OWNER_SERVING || rec->state == DROVER_OWNER_RELEASED :
-	       rec->state == DROVER_OWNER_OWNED && ledger;
+	       rec->state == OWNER_SERVING || rec->state == OWNER_RELEASED :
+	       rec->state == OWNER_OWNED && rec->missing;
+}
+
+int owner_settle(struct droverd *d, bool own, struct drover_error *e)
+{
+	struct owner_record rec;
+	int r = known(d, &rec, e);
+
+	if (r < 0)
+		return r;
+	if (rec.state != OWNER_IN_DOUBT &&
+	    !(own && rec.state == OWNER_RELEASED && rec.by != OWNER_BY_ANSWER) &&
+	    !(own && owner_kept_copy(&rec)))
+		return -ENOENT;
+	attach_source(d, true, rec.peer);
+	return d->job && job_in_doubt(d->job) ? 0 : -ENOENT;
 }
 
 int owner_take_up(struct droverd *d, enum drover_side side,
 		  const struct drover_channel_list *list, struct drover_error *e)
 {
-	struct drover_owner_record rec;
-	bool ledger;
-	int r = known(d, &rec, &ledger, e);
+	struct owner_record rec;
+	int r = known(d, &rec, e);
 
 	if (r < 0)
 		return r;
-	if (!has_postcopy(side, &rec, ledger))
+	if (!has_postcopy(side, &rec))
 		return -ENOENT;
 	r = begin(d, side, false, list, e);
 	return r >= 0 && side == DROVER_SIDE_SOURCE ?
 	       drover_migration_resume(d->job->m, list, e) : r;
 }
 
+/*
+ * Where a source may ask this side about a session: that of the record, or the newest of its
+ * history at which it was the destination. NULL: nowhere.
+ */
+static const char *answers_on(const struct owner_record *rec)
+{
+	bool dest = rec->state == OWNER_OWNED || rec->state == OWNER_INCOMING ||
+		    rec->state == OWNER_FENCED;
+	unsigned int i;
+
+	if (dest && owner_token_set(&rec->token) && *rec->peer)
+		return rec->peer;
+	for (i = 0; i < OWNER_HISTORY; i++)
+		if (rec->history[i].outcome != OWNER_OUTCOME_NONE &&
+		    rec->history[i].outcome != OWNER_OUTCOME_MINE && *rec->history[i].peer)
+			return rec->history[i].peer;
+	return NULL;
+}
+
 void owner_attach(struct droverd *d)
 {
-	struct drover_owner_record rec;
+	struct owner_record rec;
 	struct drover_error e = DROVER_ERROR_INIT;
-	bool ledger;
+	const char *peer;
 
-	if (known(d, &rec, &ledger, &e) < 0) {
+	if (known(d, &rec, &e) < 0) {
 		drover_logf(&d->log, DROVER_LOG_ERR, "%s", e.msg);
 		return;
 	}
-	d->released = rec.state == DROVER_OWNER_RELEASED;
-	if (rec.state == DROVER_OWNER_IN_DOUBT || rec.state == DROVER_OWNER_SERVING)
-		attach_source(d, rec.state == DROVER_OWNER_IN_DOUBT, rec.peer);
-	else if (has_postcopy(DROVER_SIDE_DEST, &rec, ledger))
+	d->released = rec.state == OWNER_RELEASED;
+	peer = answers_on(&rec);
+	if (rec.state == OWNER_IN_DOUBT || rec.state == OWNER_SERVING)
+		attach_source(d, rec.state == OWNER_IN_DOUBT, rec.peer);
+	else if (has_postcopy(DROVER_SIDE_DEST, &rec))
 		attach_dest(d, false, rec.peer);
-	else if (rec.state != DROVER_OWNER_RELEASED && token_set(&rec) && *rec.peer)
-		attach_dest(d, true, rec.peer);
+	else if (peer)
+		attach_dest(d, true, peer);
 }
 
 void owner_settled(struct droverd *d, const struct queued_event *qe)

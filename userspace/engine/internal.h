@@ -45,12 +45,14 @@ extern const struct drover_side_ops drover_source_side, drover_dest_side;
  * @next_channels: source: what migrate resume=true gave
  * @postcopy_asked: migrate-start-postcopy came
  * @pause_asked: migrate-pause came
+ * @discard: destination: an image that may be the only one is given up; never changes
  */
 struct drover_orders {
 	bool user_cancel, committing, go_on;
 	enum settle_word word;
 	struct drover_channel_list *next_channels;
 	atomic_bool postcopy_asked, pause_asked;
+	bool discard;
 };
 
 /**
@@ -230,6 +232,8 @@ bool drover_order_continue(struct drover_migration *m, uint32_t wait_ms);
 /* settle --force; waits up to @wait_ms for a word, less when the bell rings. */
 enum settle_word drover_order_word(struct drover_migration *m, uint32_t wait_ms);
 void drover_order_word_done(struct drover_migration *m);
+/* Destination: is an image given up that may be the only one? */
+bool drover_order_discard(const struct drover_migration *m);
 /*
  * Waits for migrate resume=true. 0: its channels are the migration's; 1: the operator gives
  * the paused postcopy up; -ECANCELED: the bell rang

@@ -95,6 +95,7 @@ static int migration_new(const struct drover_migration_params *p, struct drover_
 	m->mode = p->mode;
 	m->ops = p->side == DROVER_SIDE_SOURCE ? &drover_source_side : &drover_dest_side;
 	m->announce = p->announce;
+	m->orders.discard = p->discard;
 	m->sink.event = p->event;
 	m->sink.done = p->done;
 	m->sink.opaque = p->opaque;

@@ -69,6 +69,7 @@ struct drover_event {
  * @mode: see enum drover_mode
  * @host_limit: path of the limit that all migrations of this host share; NULL: none; the
  *	string outlives the handle
+ * @discard: destination: an image that may be the only one is given up
  * @announce: the caller announces the guest's addresses when it has arrived
  * @after: the handle of the migration before, on the same guest, that was retired
  *	(drover_migration_retire()); NULL: none. Taken over on success: the new migration's
@@ -88,6 +89,7 @@ struct drover_migration_params {
 	enum drover_mode mode;
 	const char *host_limit;
 	bool announce;
+	bool discard;
 	struct drover_migration *after;
 	void (*event)(void *opaque, const struct drover_event *ev);
 	void (*done)(void *opaque);
@@ -133,6 +135,8 @@ struct drover_migration *drover_migration_free(struct drover_migration *m);
  * Cancel: 0 also when it has ended already; -EBUSY with a message once the guest may have
  * been handed over (COMMIT was sent).
  */
+/* The guest's VMM has died, or its link has ended: a migration that can be undone ends. */
+void drover_migration_guest_gone(struct drover_migration *m);
 int drover_migration_cancel(struct drover_migration *m, struct drover_error *e);
 /* migrate-continue: @state must be the present one (pre-switchover), else -EINVAL */
 int drover_migration_continue(struct drover_migration *m, enum drover_state state,

@@ -38,6 +38,23 @@ int drover_migration_cancel(struct drover_migration *m, struct drover_error *e)
 	return 0;
 }
 
+void drover_migration_guest_gone(struct drover_migration *m)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	drover_err(&e, -ENOTCONN, "guest: its VMM is gone, or does not answer; its record decides");
+	pthread_mutex_lock(&m->lock);
+	if (!drover_state_running(drover_state_get(m)) || m->orders.committing ||
+	    atomic_load(&m->facts.in_doubt)) {
+		pthread_mutex_unlock(&m->lock);
+		return;
+	}
+	drover_cancel_ring(&m->cancel);
+	pthread_cond_broadcast(&m->cond);
+	pthread_mutex_unlock(&m->lock);
+	drover_fail(m, &e);
+}
+
 int drover_migration_continue(struct drover_migration *m, enum drover_state state,
 			      struct drover_error *e)
 {
@@ -165,6 +182,11 @@ int drover_order_resume(struct drover_migration *m)
 	drover_channel_list_free(m->channels);
 	m->channels = TAKE_PTR(m->orders.next_channels);
 	return 0;
+}
+
+bool drover_order_discard(const struct drover_migration *m)
+{
+	return m->orders.discard;
 }
 
 bool drover_order_pause(struct drover_migration *m)

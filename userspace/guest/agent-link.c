@@ -86,7 +86,9 @@ static int take_event(struct agent_link *l, const struct drover_agent_msg *m,
 
 	switch (m->hdr.type) {
 	case DROVER_AGENT_STATUS:
-		r = set_status(l, m->body.value.value, e);
+		r = set_status(l, m->body.status.run_state, e);
+		if (r >= 0)
+			r = l->took(l->opaque, m, e);
 		if (r < 0)
 			return r;
 		break;
@@ -111,6 +113,11 @@ static int take_message(struct agent_link *l, struct drover_agent_msg *m, struct
 
 	if (!m->hdr.seq)
 		return take_event(l, m, e);
+	/* Also of a request whose caller gave up: it is what the VMM says now. */
+	if (m->hdr.type == DROVER_AGENT_OWNER || m->hdr.type == DROVER_AGENT_HELLO_ACK)
+		r = l->took(l->opaque, m, e);
+	if (r < 0)
+		return r;
 	if (!l->waiting || l->answered || m->hdr.seq != l->seq)
 		return 0;
 	/* Here and not in the caller, or an event that follows could be overwritten. */
@@ -172,7 +179,24 @@ static int sent_in_vain(struct agent_link *l, const char *what, const struct dro
 	return drover_err(e, send->code, "agent %s: %s", l->path, send->msg);
 }
 
-static int take_reply(struct agent_link *l, enum drover_agent_type type, int waited,
+/*
+ * Past its deadline: whether the VMM carries the request out is nobody's guess. It finds the
+ * link closed, steps that, and a new link is told what has become of the record.
+ */
+static int give_up(struct agent_link *l, const char *what, uint64_t ms, struct drover_error *e)
+{
+	drover_err(e, -ETIMEDOUT, "agent %s: %s: no answer from the VMM in %u s; the link was ended",
+		   l->path, what, (unsigned int)((ms + 999) / 1000));
+	if (!l->dead.code)
+		l->dead = *e;
+	l->dead.code = -ENOTCONN;
+	atomic_store(&l->status, DROVER_GUEST_GONE);
+	shutdown(l->sock, SHUT_RDWR);
+	ring(l->watch_fd);
+	return -ETIMEDOUT;
+}
+
+static int take_reply(struct agent_link *l, enum drover_agent_type type, int waited, uint64_t ms,
 		      struct drover_agent_msg *ret, struct drover_error *e)
 {
 	const struct drover_agent_rule *rule = drover_agent_rule(type);
@@ -182,8 +206,7 @@ static int take_reply(struct agent_link *l, enum drover_agent_type type, int wai
 	if (!l->answered && l->dead.code)
 		return dead_error(l, rule->name, e);
 	if (!l->answered && waited == -ETIMEDOUT)
-		return drover_err(e, waited, "agent %s: %s: no answer from the VMM in %u s",
-				  l->path, rule->name, DROVER_AGENT_DEADLINE_MS / 1000);
+		return give_up(l, rule->name, ms, e);
 	if (!l->answered)
 		return drover_err(e, waited < 0 ? waited : -EIO, "agent %s: %s: %s", l->path,
 				  rule->name, drover_strerror(waited < 0 ? waited : -EIO));
@@ -199,16 +222,17 @@ static int take_reply(struct agent_link *l, enum drover_agent_type type, int wai
 }
 
 int agent_link_call(struct agent_link *l, enum drover_agent_type type, const void *body,
-		    size_t len, int fd, const struct drover_cancel *c,
+		    size_t len, int fd, uint64_t more_ms, const struct drover_cancel *c,
 		    struct drover_agent_msg *ret, struct drover_error *e)
 {
-	uint64_t deadline = drover_deadline_ms(DROVER_AGENT_DEADLINE_MS);
+	uint64_t ms = l->deadline_ms + more_ms * l->deadline_ms / DROVER_AGENT_DEADLINE_MS, deadline;
 	const char *what = drover_agent_rule(type)->name;
 	struct drover_error se = DROVER_ERROR_INIT;
 	uint32_t seq;
 	int r;
 	DROVER_LOCK(&l->call);
 
+	deadline = drover_deadline_ms(ms);
 	pthread_mutex_lock(&l->lock);
 	if (l->dead.code) {
 		r = dead_error(l, what, e);
@@ -229,7 +253,7 @@ int agent_link_call(struct agent_link *l, enum drover_agent_type type, const voi
 	if (r < 0)
 		return sent_in_vain(l, what, &se, e);
 	r = drover_wait_fd(l->reply_fd, POLLIN, c, deadline);
-	return take_reply(l, type, r, ret, e);
+	return take_reply(l, type, r, ms, ret, e);
 }
 
 static int check_peer(struct agent_link *l, struct drover_error *e)
@@ -266,11 +290,17 @@ static int connect_vmm(struct agent_link *l, const char *path, struct drover_err
 	return check_peer(l, e);
 }
 
-int agent_link_open(struct agent_link *l, const char *path, struct drover_error *e)
+int agent_link_open(struct agent_link *l, const char *path,
+		    int (*took)(void *opaque, const struct drover_agent_msg *m,
+				struct drover_error *e),
+		    void *opaque, struct drover_error *e)
 {
 	int r;
 
 	memset(l, 0, sizeof(*l));
+	l->deadline_ms = DROVER_AGENT_DEADLINE_MS;
+	l->took = took;
+	l->opaque = opaque;
 	l->sock = l->watch_fd = l->reply_fd = -EBADF;
 	l->stop.fd = -EBADF;
 	pthread_mutex_init(&l->call, NULL);

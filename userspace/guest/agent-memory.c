@@ -50,7 +50,7 @@ int agent_memory_wrote(struct agent_link *l, const struct drover_ram *ram,
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(l, DROVER_AGENT_WROTE_GET, NULL, 0, -1, NULL, &m, e);
+	r = agent_link_call(l, DROVER_AGENT_WROTE_GET, NULL, 0, -1, 0, NULL, &m, e);
 	if (r >= 0)
 		r = drover_wrote_open(TAKE_FD(m.fd[0]), ram, ret, e);
 	return r;

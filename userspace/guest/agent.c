@@ -23,6 +23,7 @@
 #include "fault/fault.h"
 #include "guest/agent-link.h"
 #include "guest/agent-memory.h"
+#include "guest/agent-record.h"
 #include "guest/guest.h"
 #include "ram/bus.h"
 #include "ram/ramfile.h"
@@ -38,10 +39,7 @@ struct agent_guest {
 	int uffd, pagemap_fd;
 	struct drover_wrote *wrote;
 	const struct drover_log *log;
-
-	pthread_mutex_t known_lock;     /* guards what follows; taken last */
-	struct drover_owner_record record;
-	bool record_known, ledger;
+	struct agent_record owner;
 };
 
 static struct agent_guest *agent_of(struct drover_guest *g)
@@ -56,28 +54,7 @@ static int simple(struct agent_guest *a, enum drover_agent_type type, const void
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
 
 	drover_agent_msg_init(&m);
-	return agent_link_call(&a->link, type, body, len, -1, c, &m, e);
-}
-
-/* What the VMM's record is after a request about it: @r is the request's result. */
-static void know_record(struct agent_guest *a, int r, const struct drover_owner_record *rec)
-{
-	DROVER_LOCK(&a->known_lock);
-
-	if (r >= 0)
-		a->record = *rec;
-	/* What was refused has changed nothing; what was not answered may have been done. */
-	if (r >= 0)
-		a->record_known = true;
-	else if (r == -ETIMEDOUT || r == -ECANCELED || r == -ENOTCONN)
-		a->record_known = false;
-}
-
-static void know_ledger(struct agent_guest *a, bool there)
-{
-	DROVER_LOCK(&a->known_lock);
-
-	a->ledger = there;
+	return agent_link_call(&a->link, type, body, len, -1, 0, c, &m, e);
 }
 
 /* ---- attach ---- */
@@ -165,7 +142,7 @@ static int get_block(struct agent_guest *a, uint32_t index, struct drover_error 
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_RAM_GET, &req, sizeof(req), -1, NULL, &m, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_RAM_GET, &req, sizeof(req), -1, 0, NULL, &m, e);
 	if (r < 0)
 		return r;
 	r = check_block(a, &m.body.ram, e);
@@ -183,7 +160,7 @@ static int get_track(struct agent_guest *a, struct drover_error *e)
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_TRACK_GET, NULL, 0, -1, NULL, &m, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_TRACK_GET, NULL, 0, -1, 0, NULL, &m, e);
 	if (r < 0)
 		return r;
 	if (t->flags & ~both || t->blocks != a->ram.n || m.hdr.len != 8 + 8ull * a->ram.n ||
@@ -205,29 +182,17 @@ static int get_track(struct agent_guest *a, struct drover_error *e)
 	return 0;
 }
 
-static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e);
-
-static int know_first_ledger(struct agent_guest *a, struct drover_error *e)
-{
-	_cleanup_close_ int fd = -EBADF;
-
-	return agent_ledger_get(&a->g, &fd, e);
-}
-
 static int attach(struct agent_guest *a, struct drover_error *e)
 {
 	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
 	const struct drover_agent_hello_ack *ack = &m.body.hello_ack;
 	struct drover_agent_hello hello = { 0 };
-	struct drover_owner_record rec;
+	struct owner_record rec;
 	uint32_t i;
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_HELLO, &hello, sizeof(hello), -1, NULL, &m, e);
-	if (r < 0)
-		return r;
-	r = drover_agent_owner_from_wire(&ack->owner, &rec, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_HELLO, &hello, sizeof(hello), -1, 0, NULL, &m, e);
 	if (r < 0)
 		return r;
 	if (!ack->blocks || ack->blocks > DROVER_RAM_BLOCKS_MAX)
@@ -238,19 +203,15 @@ static int attach(struct agent_guest *a, struct drover_error *e)
 	a->traits.has_uuid = ack->features & DROVER_AGENT_F_UUID;
 	memcpy(a->traits.uuid, ack->uuid, sizeof(a->traits.uuid));
 	a->traits.can_throttle = ack->features & DROVER_AGENT_F_THROTTLE;
-	a->traits.knows_serving = ack->features & DROVER_AGENT_F_SERVING;
 	a->traits.keeps_record = true;
 	for (i = 0; i < ack->blocks; i++) {
 		r = get_block(a, i, e);
 		if (r < 0)
 			return r;
 	}
-	know_record(a, 0, &rec);
-	r = know_first_ledger(a, e);
-	if (r < 0)
-		return r;
-	drover_debug(a->log, "agent %s: pid %d, %u RAM blocks, record %s", a->link.path,
-		     a->link.pid, a->ram.n, drover_owner_name(rec.state));
+	if (!agent_record_known(&a->owner, &rec))
+		drover_debug(a->log, "agent %s: pid %d, %u RAM blocks, record %s", a->link.path,
+			     a->link.pid, a->ram.n, owner_state_name(rec.state));
 	r = get_track(a, e);
 	if (r >= 0 && a->features & DROVER_AGENT_F_WROTE)
 		r = agent_memory_wrote(&a->link, &a->ram, &a->wrote, e);
@@ -314,7 +275,7 @@ static int kvm_sync(void *opaque, uint64_t *const *maps, struct drover_error *e)
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_SYNC_DIRTY, NULL, 0, -1, NULL, &m, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_SYNC_DIRTY, NULL, 0, -1, 0, NULL, &m, e);
 	if (r < 0)
 		return r;
 	for (i = 0; i < a->ram.n; i++)
@@ -370,15 +331,30 @@ static enum drover_run_state agent_status(struct drover_guest *g)
 	return (enum drover_run_state)atomic_load(&agent_of(g)->link.status);
 }
 
-static int agent_pause(struct drover_guest *g, const struct drover_cancel *c,
-		       struct drover_error *e)
+static int agent_request(struct drover_guest *g, enum owner_event ev,
+			 const struct owner_args *args, const struct drover_cancel *c,
+			 enum owner_reply *reply, struct drover_error *e)
 {
-	return simple(agent_of(g), DROVER_AGENT_PAUSE, NULL, 0, c, e);
+	struct agent_guest *a = agent_of(g);
+	int r = 0;
+
+	/* A destination whose memory is not all there must not own the guest. */
+	if (ev == OWNER_EV_OWN)
+		r = drover_ram_bus_error(&a->ram, e);
+	if (ev == OWNER_EV_PREPARE || ev == OWNER_EV_DISCARD)
+		r = agent_memory_dest(&a->ram, e);
+	if (r >= 0 && (ev == OWNER_EV_PREPARE || ev == OWNER_EV_DISCARD))
+		r = drover_ram_mend(&a->ram, e);
+	if (r < 0)
+		return r;
+	return agent_record_request(&a->owner, &a->link, ev, args,
+				    drover_ram_pages(&a->ram) * DROVER_PAGE_SIZE, c, reply, e);
 }
 
-static int agent_resume(struct drover_guest *g, struct drover_error *e)
+/* Of device state, at least 64 MiB a second. */
+static uint64_t state_ms(uint64_t bytes)
 {
-	return simple(agent_of(g), DROVER_AGENT_RESUME, NULL, 0, NULL, e);
+	return (bytes >> 26) * 1000;
 }
 
 static int check_state_fd(const struct agent_guest *a, int fd, uint64_t len,
@@ -409,7 +385,8 @@ static int agent_save(struct drover_guest *g, int *ret_fd, struct drover_error *
 	int r;
 
 	drover_agent_msg_init(&m);
-	r = agent_link_call(&a->link, DROVER_AGENT_SAVE, NULL, 0, -1, NULL, &m, e);
+	r = agent_link_call(&a->link, DROVER_AGENT_SAVE, NULL, 0, -1,
+			    state_ms(DROVER_AGENT_STATE_MAX), NULL, &m, e);
 	if (r >= 0)
 		r = check_state_fd(a, m.fd[0], m.body.len.len, e);
 	if (r < 0)
@@ -418,88 +395,26 @@ static int agent_save(struct drover_guest *g, int *ret_fd, struct drover_error *
 	return 0;
 }
 
-static int agent_load(struct drover_guest *g, int state_fd, struct drover_error *e)
+static int agent_load(struct drover_guest *g, const struct owner_token *t, int state_fd,
+		      struct drover_error *e)
 {
-	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	const struct owner_args args = { .token = *t };
 	struct agent_guest *a = agent_of(g);
-	struct drover_agent_len req;
+	struct drover_agent_args wire;
 	struct stat st;
 
-	drover_agent_msg_init(&m);
 	if (fstat(state_fd, &st) < 0)
 		return drover_err(e, -errno, "agent %s: LOAD: fstat: %s", a->link.path,
 				  drover_strerror(errno));
-	req.len = (uint64_t)st.st_size;
-	return agent_link_call(&a->link, DROVER_AGENT_LOAD, &req, sizeof(req), state_fd, NULL,
-			       &m, e);
+	drover_agent_args_to_wire(&args, &wire);
+	wire.len = (uint64_t)st.st_size;
+	return agent_record_call(&a->owner, &a->link, DROVER_AGENT_LOAD, &wire, sizeof(wire),
+				 state_fd, state_ms(wire.len), NULL, NULL, e);
 }
 
-static int agent_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
-			   struct drover_error *e)
+static int agent_owner_known(struct drover_guest *g, struct owner_record *ret)
 {
-	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
-	int r;
-
-	drover_agent_msg_init(&m);
-	r = agent_link_call(&agent_of(g)->link, DROVER_AGENT_OWNER_GET, NULL, 0, -1, NULL, &m, e);
-	if (r >= 0)
-		r = drover_agent_owner_from_wire(&m.body.owner, ret, e);
-	if (r >= 0)
-		know_record(agent_of(g), 0, ret);
-	return r;
-}
-
-static int agent_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
-			     bool *ret_ledger)
-{
-	struct agent_guest *a = agent_of(g);
-	DROVER_LOCK(&a->known_lock);
-
-	if (!a->record_known)
-		return -EAGAIN;
-	*ret = a->record;
-	*ret_ledger = a->ledger;
-	return 0;
-}
-
-/* Owned with a token: after a migration to here. Without: it was here all the time. */
-static bool zero_token(const struct drover_owner_record *rec)
-{
-	static const uint8_t none[sizeof(rec->token)];
-
-	return !memcmp(rec->token, none, sizeof(none));
-}
-
-static int agent_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
-			   struct drover_error *e)
-{
-	struct drover_agent_owner o;
-	int r = rec->state == DROVER_OWNER_OWNED && !zero_token(rec) ?
-		drover_ram_bus_error(&agent_of(g)->ram, e) : 0;
-
-	/* A destination whose memory is not all there must not own the guest. */
-	if (r < 0)
-		return r;
-	drover_agent_owner_to_wire(rec, &o);
-	r = simple(agent_of(g), DROVER_AGENT_OWNER_SET, &o, sizeof(o), NULL, e);
-	know_record(agent_of(g), r, rec);
-	return r;
-}
-
-static int agent_prepare_incoming(struct drover_guest *g, struct drover_error *e)
-{
-	const struct drover_owner_record rec = { .state = DROVER_OWNER_INCOMING };
-	int r = agent_memory_dest(&agent_of(g)->ram, e);
-
-	if (r >= 0)
-		r = drover_ram_mend(&agent_of(g)->ram, e);
-	if (r < 0)
-		return r;
-	r = simple(agent_of(g), DROVER_AGENT_PREPARE, NULL, 0, NULL, e);
-	know_record(agent_of(g), r, &rec);
-	if (r >= 0)
-		know_ledger(agent_of(g), false);
-	return r;
+	return agent_record_known(&agent_of(g)->owner, ret);
 }
 
 static int agent_throttle(struct drover_guest *g, unsigned int percent, struct drover_error *e)
@@ -537,19 +452,18 @@ static int agent_fault_source(struct drover_guest *g, struct drover_fault_source
 	return 0;
 }
 
-static int agent_ledger_put(struct drover_guest *g, int fd, struct drover_error *e)
+static int agent_ledger_put(struct drover_guest *g, const struct owner_token *t, int fd,
+			    struct drover_error *e)
 {
-	_cleanup_(drover_agent_msg_deinit) struct drover_agent_msg m;
+	const struct owner_args args = { .token = *t };
 	struct agent_guest *a = agent_of(g);
-	int r;
+	struct drover_agent_args wire;
 
-	drover_agent_msg_init(&m);
 	if (!(a->features & DROVER_AGENT_F_POSTCOPY))
-		return fd < 0 ? 0 : no_postcopy(a, e);
-	r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_PUT, NULL, 0, fd, NULL, &m, e);
-	if (r >= 0)
-		know_ledger(a, fd >= 0);
-	return r;
+		return no_postcopy(a, e);
+	drover_agent_args_to_wire(&args, &wire);
+	return agent_record_call(&a->owner, &a->link, DROVER_AGENT_LEDGER_PUT, &wire,
+				 sizeof(wire), fd, 0, NULL, NULL, e);
 }
 
 static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
@@ -560,10 +474,10 @@ static int agent_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_e
 
 	drover_agent_msg_init(&m);
 	if (a->features & DROVER_AGENT_F_POSTCOPY)
-		r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_GET, NULL, 0, -1, NULL, &m, e);
+		r = agent_link_call(&a->link, DROVER_AGENT_LEDGER_GET, NULL, 0, -1, 0, NULL, &m,
+				    e);
 	if (r < 0)
 		return r;
-	know_ledger(a, m.nfds > 0);
 	*ret_fd = m.nfds ? TAKE_FD(m.fd[0]) : -1;
 	return 0;
 }
@@ -605,7 +519,7 @@ static void agent_free(struct drover_guest *g)
 	}
 	drover_closep(&a->uffd);
 	drover_closep(&a->pagemap_fd);
-	pthread_mutex_destroy(&a->known_lock);
+	agent_record_deinit(&a->owner);
 	drover_wrote_free(a->wrote);
 	free(a);
 }
@@ -616,15 +530,10 @@ static const struct drover_guest_ops agent_ops = {
 	.traits = agent_traits,
 	.track_source = agent_track_source,
 	.status = agent_status,
-	.pause = agent_pause,
-	.resume = agent_resume,
+	.request = agent_request,
 	.save = agent_save,
 	.load = agent_load,
-	.owner_get = agent_owner_get,
-	.owner_set = agent_owner_set,
 	.owner_known = agent_owner_known,
-	.prepare_incoming = agent_prepare_incoming,
-	.prepare_shared = agent_prepare_incoming,       /* libdrover looks at the flags */
 	.throttle = agent_throttle,
 	.fault_source = agent_fault_source,
 	.ledger_put = agent_ledger_put,
@@ -634,6 +543,11 @@ static const struct drover_guest_ops agent_ops = {
 	.check = agent_check,
 	.free = agent_free,
 };
+
+struct agent_link *drover_agent_link(struct drover_guest *g)
+{
+	return g->ops == &agent_ops ? &agent_of(g)->link : NULL;
+}
 
 int drover_agent_open(const char *path, const struct drover_log *log, struct drover_guest **ret,
 		      struct drover_error *e)
@@ -646,8 +560,8 @@ int drover_agent_open(const char *path, const struct drover_log *log, struct dro
 	a->g.ops = &agent_ops;
 	a->log = log;
 	a->uffd = a->pagemap_fd = -EBADF;
-	pthread_mutex_init(&a->known_lock, NULL);
-	r = agent_link_open(&a->link, path, e);
+	agent_record_init(&a->owner);
+	r = agent_link_open(&a->link, path, agent_record_took, &a->owner, e);
 	if (r >= 0)
 		r = attach(a, e);
 	if (r < 0) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "agent/record.h"
+#include "owner/owner.h"
 #include "ram/ram.h"
 #include "track/track.h"
 
@@ -29,7 +30,6 @@ struct drover_guest_traits {
 	bool has_uuid;
 	bool can_throttle;
 	bool keeps_record;              /* the record survives droverd (agent); sim: false */
-	bool knows_serving;             /* the record can be SERVING */
 };
 
 /**
@@ -39,24 +39,18 @@ struct drover_guest_traits {
  * @traits: see struct
  * @track_source: what trackers can use; filled in by the guest
  * @status: run state, from any thread, without waiting
- * @pause: stop vCPUs and every other writer of the VMM; on return nothing writes RAM
- * @resume: run (again); refused by the VMM unless its record is OWNED
- * @save: device state as a sealed memfd; guest is paused. @ret_fd is the caller's
- * @load: device state on the destination; the VMM checks it whole before it applies it
- * @owner_get: the VMM's record
- * @owner_set: change the record; on return the VMM holds it
- * @owner_known: from any thread, without waiting: the record as this link has left it, which
- *	nobody else changes, and whether the VMM keeps a ledger. -EAGAIN: a request that would
- *	have changed it was not answered
- * @prepare_incoming: stop, empty the RAM (punch), forget the old state; the record
- *	becomes INCOMING with a zero token. Refused for a running agent guest
- * @prepare_shared: as prepare_incoming, but blocks flagged DROVER_RAM_SHARED_DEST are the
- *	source's too (x-ignore-shared) and stay as they are
+ * @request: one step of the VMM's table (owner/vmm.def), but SAVE, LOAD and LEDGER. @reply:
+ *	MINE's, may be NULL. Returns 0 with a text in @e when it was done and the guest that
+ *	should run could not be started
+ * @save: SAVE: device state as a sealed memfd. @ret_fd is the caller's
+ * @load: LOAD of session @t; the VMM checks it whole before it applies it
+ * @ledger_put: LEDGER of session @t: the VMM keeps this file (agent/ledger.h) for the next
+ *	droverd. The descriptor stays the caller's
+ * @owner_known: from any thread, without waiting: the record as this link has left it, and as
+ *	the user's stop and cont in the VMM have. -EAGAIN: a request is not answered
  * @throttle: percent 0..99 of vCPU time taken away; 0 ends it
  * @fault_source: what fault handlers can use; @received and @adopt are left alone. NULL: this
  *	guest link has no postcopy
- * @ledger_put: the VMM keeps this file (agent/ledger.h) for the next droverd; -1: forget
- *	it. The descriptor stays the caller's
  * @ledger_get: the file an earlier droverd left, -1: there is none; the caller's
  * @resumed: told to the guest after COMMIT, when it runs from migrated state, so that a
  *	self-checking guest can check itself; may be NULL
@@ -73,22 +67,18 @@ struct drover_guest_ops {
 	int (*track_source)(struct drover_guest *g, struct drover_track_source *ret,
 			    struct drover_error *e);
 	enum drover_run_state (*status)(struct drover_guest *g);
-	int (*pause)(struct drover_guest *g, const struct drover_cancel *c, struct drover_error *e);
-	int (*resume)(struct drover_guest *g, struct drover_error *e);
+	int (*request)(struct drover_guest *g, enum owner_event ev, const struct owner_args *args,
+		       const struct drover_cancel *c, enum owner_reply *reply,
+		       struct drover_error *e);
 	int (*save)(struct drover_guest *g, int *ret_fd, struct drover_error *e);
-	int (*load)(struct drover_guest *g, int state_fd, struct drover_error *e);
-	int (*owner_get)(struct drover_guest *g, struct drover_owner_record *ret,
-			 struct drover_error *e);
-	int (*owner_set)(struct drover_guest *g, const struct drover_owner_record *rec,
-			 struct drover_error *e);
-	int (*owner_known)(struct drover_guest *g, struct drover_owner_record *ret,
-			   bool *ret_ledger);
-	int (*prepare_incoming)(struct drover_guest *g, struct drover_error *e);
-	int (*prepare_shared)(struct drover_guest *g, struct drover_error *e);
+	int (*load)(struct drover_guest *g, const struct owner_token *t, int state_fd,
+		    struct drover_error *e);
+	int (*ledger_put)(struct drover_guest *g, const struct owner_token *t, int fd,
+			  struct drover_error *e);
+	int (*owner_known)(struct drover_guest *g, struct owner_record *ret);
 	int (*throttle)(struct drover_guest *g, unsigned int percent, struct drover_error *e);
 	int (*fault_source)(struct drover_guest *g, struct drover_fault_source *ret,
 			    struct drover_error *e);
-	int (*ledger_put)(struct drover_guest *g, int fd, struct drover_error *e);
 	int (*ledger_get)(struct drover_guest *g, int *ret_fd, struct drover_error *e);
 	void (*resumed)(struct drover_guest *g);
 	int (*watch_fd)(struct drover_guest *g);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The VMM's socket: one droverd at a time, of the same user or root. A second one is
- * refused with a message while the first lives; if the first is dead, its end is
- * handled first, so that the newcomer finds what the rules of ownership left.
+ * refused with a message while the first lives; if the first is dead, its requests are
+ * carried out and its end is stepped first, so that the newcomer is told the final truth.
  * Called by agent.c.
  */
 #define _GNU_SOURCE
@@ -38,6 +38,7 @@ void agent_conn_close(struct drover_agent *a)
 	drover_closep(&a->conn_fd);
 	agent_link_closed(a);
 	a->greeted = a->bye = false;
+	a->closed = true;
 }
 
 void agent_conn_ready(struct drover_agent *a)
@@ -45,7 +46,8 @@ void agent_conn_ready(struct drover_agent *a)
 	struct drover_error e = DROVER_ERROR_INIT;
 	int r = 0;
 
-	while (a->conn_fd >= 0) {
+	/* From within a callback: the request under way comes first. */
+	while (a->conn_fd >= 0 && !a->busy) {
 		drover_err_clear(&e);
 		r = drover_agent_msg_recv(a->conn_fd, DROVER_AGENT_FROM_D, &a->request, &e);
 		if (!r)
@@ -55,6 +57,8 @@ void agent_conn_ready(struct drover_agent *a)
 		else if (r != -ENOTCONN)
 			refuse(a->conn_fd, a->request.hdr.seq, r, e.msg);
 		drover_agent_msg_deinit(&a->request);
+		if (a->bye)
+			agent_conn_close(a);
 		/* A type of a newer protocol is answered and survived, nonsense is not. */
 		if (r < 0 && r != -EOPNOTSUPP)
 			agent_conn_close(a);

@@ -30,24 +30,6 @@ int agent_serve_arm_faults(struct drover_agent *a, struct drover_error *e)
 	return 0;
 }
 
-int agent_serve_ledger_put(struct drover_agent *a, struct drover_error *e)
-{
-	struct drover_ledger *l = NULL;
-	int r;
-
-	if (a->request.nfds) {
-		/* What a guest that runs waits for is in the one that is here. */
-		if (a->running)
-			return drover_err(e, -EBUSY, "the guest runs");
-		r = drover_ledger_view(TAKE_FD(a->request.fd[0]), &a->ram, &l, e);
-		if (r < 0)
-			return r;
-	}
-	drover_ledger_free(a->ledger);
-	a->ledger = l;
-	return 0;
-}
-
 int agent_serve_ledger_get(struct drover_agent *a, struct drover_error *e)
 {
 	return a->ledger ? agent_out_fd(a, a->ledger->fd, e) : 0;

@@ -14,7 +14,7 @@
 int agent_ram_check_file(const struct drover_agent *a, int fd, const char *name,
 			 struct drover_error *e)
 {
-	return drover_ramfile_check(fd, name, a->record.state == DROVER_OWNER_INCOMING, e);
+	return drover_ramfile_check(fd, name, a->record.state == OWNER_INCOMING, e);
 }
 
 int agent_ram_check_mapping(const struct drover_ram_block *b, struct drover_error *e)

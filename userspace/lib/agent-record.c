@@ -1,85 +1,130 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The ownership record's rules, as the VMM enforces them whatever a droverd asks:
- * a guest runs only where its record is owned, a record becomes owned only where the
- * guest is complete, and what may be the only image is never emptied. Pure: no I/O.
+ * The ownership record as the VMM keeps it: each change goes through the machine's table
+ * (owner/vmm.def), whatever a droverd asks, and what a step says is done by the VMM's
+ * callbacks in the machine's order. Called for each request, for the user's stop and cont,
+ * and when a link has ended.
  */
+#define _GNU_SOURCE
 #include "lib/internal.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define TO(state) (1u << DROVER_OWNER_##state)
-
-/*
- * Which state may follow which. released and fenced are final for a session: the
- * other side may run, and only PREPARE (which empties this one) leads on. From serving,
- * where the other side runs on what this one still has, not even that does.
- */
-static const unsigned int next[] = {
-	[DROVER_OWNER_OWNED] = TO(OWNED) | TO(IN_DOUBT) | TO(RELEASED),
-	[DROVER_OWNER_INCOMING] = TO(INCOMING) | TO(OWNED) | TO(FENCED),
-	[DROVER_OWNER_IN_DOUBT] = TO(IN_DOUBT) | TO(OWNED) | TO(RELEASED) | TO(SERVING),
-	[DROVER_OWNER_RELEASED] = TO(RELEASED),
-	[DROVER_OWNER_FENCED] = TO(FENCED) | TO(INCOMING),
-	[DROVER_OWNER_SERVING] = TO(SERVING) | TO(RELEASED),
-};
-
-static bool same_token(const struct drover_owner_record *a, const struct drover_owner_record *b)
-{
-	return !memcmp(a->token, b->token, sizeof(a->token));
-}
-
-static bool waits(const struct drover_agent *a)
-{
-	return a->record.state == DROVER_OWNER_INCOMING || a->record.state == DROVER_OWNER_FENCED;
-}
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "ram/ramfile.h"
 
 enum drover_run_state agent_run_state(const struct drover_agent *a)
 {
-	if (a->running)
+	if (a->record.running)
 		return DROVER_GUEST_RUNNING;
-	return waits(a) ? DROVER_GUEST_INCOMING : DROVER_GUEST_PAUSED;
+	return a->record.state == OWNER_INCOMING || a->record.state == OWNER_FENCED ?
+	       DROVER_GUEST_INCOMING : DROVER_GUEST_PAUSED;
 }
 
-int agent_record_set(struct drover_agent *a, const struct drover_owner_record *rec,
-		     struct drover_error *e)
+int agent_failed(int r, const struct drover_text *why, struct drover_error *e)
 {
-	const struct drover_owner_record *old = &a->record;
-	bool again = rec->state == DROVER_OWNER_INCOMING && !same_token(rec, old);
+	if (r < -4095)
+		r = -EIO;
+	return drover_err(e, r, "%.*s", DROVER_TEXT_MAX - 1,
+			  *why->text ? why->text : drover_strerror(r));
+}
 
-	if (a->running && rec->state != DROVER_OWNER_OWNED)
-		return drover_err(e, -EBUSY, "the guest runs; its record can't become %s",
-				  drover_owner_name(rec->state));
-	if (!(next[old->state] & 1u << rec->state))
-		return drover_err(e, -EPERM, "the record is %s and can't become %s",
-				  drover_owner_name(old->state), drover_owner_name(rec->state));
-	if (old->state == DROVER_OWNER_FENCED && rec->state == DROVER_OWNER_INCOMING && !again)
-		return drover_err(e, -EPERM, "this session was fenced");
-	if (rec->state == DROVER_OWNER_OWNED && !a->state_ok)
-		return drover_err(e, -EINVAL, "no device state has been loaded: there is no guest "
-				  "to own");
-	/* What an earlier session loaded is not this one's guest. */
-	if (again)
-		a->state_ok = false;
-	a->record = *rec;
+/* Before the record is changed: a failure is the request's, and nothing has changed. */
+static int do_before(struct drover_agent *a, unsigned int actions, struct drover_error *e)
+{
+	struct drover_text why = { "" };
+	int r = 0;
+
+	if (actions & OWNER_ACT_STOP)
+		r = a->ops.pause(a->opaque, &why);
+	if (r >= 0 && actions & OWNER_ACT_LOAD)
+		r = a->ops.load(a->opaque, a->request.fd[0], a->request.body.args.len, &why);
+	return r < 0 ? agent_failed(r, &why, e) : 0;
+}
+
+static int punch_ram(struct drover_agent *a, struct drover_error *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < a->ram.n; i++) {
+		const struct drover_ram_block *b = &a->ram.block[i];
+
+		/* The source does not send it: this side's content is the guest's. */
+		if (b->flags & DROVER_RAM_SHARED_DEST)
+			continue;
+		r = drover_ramfile_punch(b->fd, b->fd_off, b->size, b->host);
+		if (r < 0)
+			return drover_err(e, r, "RAM %s: punch: %s", b->name, drover_strerror(r));
+	}
 	return 0;
 }
 
-int agent_record_prepare(const struct drover_agent *a, struct drover_error *e)
+/* The record says incoming already: there is no guest here, also when a step fails. */
+static int empty(struct drover_agent *a, struct drover_error *e)
 {
-	if (a->running)
-		return drover_err(e, -EBUSY, "the guest runs here");
-	if (waits(a) || a->record.state == DROVER_OWNER_RELEASED)
-		return 0;
-	if (a->record.state == DROVER_OWNER_SERVING)
-		return drover_err(e, -EBUSY, "the record is serving: the guest runs elsewhere and needs this RAM until its postcopy is over");
-	return drover_err(e, -EBUSY, "the record is %s: this may be the only image of the guest",
-			  drover_owner_name(a->record.state));
+	struct drover_text why = { "" };
+	int r;
+
+	/* Of a postcopy that never came to COMMIT. */
+	a->ledger = drover_ledger_free(a->ledger);
+	agent_uffd_release(a);
+	r = a->ops.prepare(a->opaque, &why);
+	if (r < 0)
+		return agent_failed(r, &why, e);
+	r = punch_ram(a, e);
+	a->emptied = r >= 0;
+	return r;
 }
 
-bool agent_record_resumes(const struct drover_agent *a)
+/* A guest that can't be started is owned here all the same: cont tries again. */
+static void start(struct drover_agent *a)
 {
-	return !a->running && a->link_paused && a->state_ok && !a->bye &&
-	       a->record.state == DROVER_OWNER_OWNED;
+	unsigned int none;
+
+	if (a->ops.resume(a->opaque, &a->still) >= 0) {
+		a->still.text[0] = '\0';
+		return;
+	}
+	if (!*a->still.text)
+		strcpy(a->still.text, "the VMM can't start its guest");
+	owner_step(&a->record, OWNER_EV_HALTED, NULL, a->now(), &a->record, &none, NULL, NULL);
+}
+
+int agent_step(struct drover_agent *a, enum owner_event ev, const struct owner_args *args,
+	       enum owner_reply *reply, struct drover_error *e)
+{
+	struct owner_record next, old = a->record;
+	unsigned int actions;
+	int r;
+
+	r = owner_step(&a->record, ev, args, a->now(), &next, &actions, reply, e);
+	if (r >= 0)
+		r = do_before(a, actions, e);
+	if (r < 0)
+		return r;
+	a->record = next;
+	/* What counts as owned was owned in time, though the VMM may have stood still just now. */
+	if (ev == OWNER_EV_OWN && old.state != OWNER_OWNED &&
+	    !owner_in_time(&a->record, a->now())) {
+		a->record = old;
+		return drover_err(e, -ETIME, "OWN: COMMIT came too late");
+	}
+	/* Emptied over this link, and no session has begun since: it is empty still. */
+	if (actions & OWNER_ACT_EMPTY && !(ev == OWNER_EV_INCOMING && a->emptied))
+		r = empty(a, e);
+	if (ev == OWNER_EV_INCOMING)
+		a->emptied = false;
+	if (actions & OWNER_ACT_START)
+		start(a);
+	return r;
+}
+
+int agent_step_done(struct drover_agent *a, enum owner_event ev)
+{
+	unsigned int actions;
+
+	return owner_step(&a->record, ev, NULL, a->now(), &a->record, &actions, NULL, NULL);
 }

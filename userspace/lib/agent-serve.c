@@ -17,16 +17,6 @@
 
 #include "base/bitmap.h"
 #include "base/cleanup.h"
-#include "ram/ramfile.h"
-
-/* A callback's failure, with its text if it gave one. */
-static int failed(int r, const struct drover_text *why, struct drover_error *e)
-{
-	if (r < -4095)
-		r = -EIO;
-	return drover_err(e, r, "%.*s", DROVER_TEXT_MAX - 1,
-			  *why->text ? why->text : drover_strerror(r));
-}
 
 static int not_supported(const char *what, struct drover_error *e)
 {
@@ -49,22 +39,35 @@ int agent_out_fd(struct drover_agent *a, int fd, struct drover_error *e)
 	return 0;
 }
 
+static struct drover_agent_status status(const struct drover_agent *a)
+{
+	return (struct drover_agent_status){
+		.run_state = agent_run_state(a),
+		.state = a->record.state,
+		.flags = (a->record.will ? DROVER_AGENT_REC_WILL : 0) |
+			 (a->record.running ? DROVER_AGENT_REC_RUNNING : 0),
+	};
+}
+
 static int serve_hello(struct drover_agent *a, struct drover_error *e)
 {
 	struct drover_agent_hello_ack ack = { 0 };
 
-	(void)e;
+	/* Its answer is the final truth about the last link's requests. */
+	if (!owner_may_greet(a->busy, a->closed))
+		return drover_err(e, -EBUSY, "HELLO: the last link has not ended");
 	ack.features = (a->ops.throttle ? DROVER_AGENT_F_THROTTLE : 0) |
 		       (a->ops.log_start ? DROVER_AGENT_F_KVM_LOG : 0) |
 		       (a->ops.check ? DROVER_AGENT_F_CHECK : 0) |
 		       (a->has_uuid ? DROVER_AGENT_F_UUID : 0) | DROVER_AGENT_F_POSTCOPY |
-		       DROVER_AGENT_F_SERVING | DROVER_AGENT_F_RAM_CHECKED |
-		       (a->wrote ? DROVER_AGENT_F_WROTE : 0);
-	ack.run_state = a->told = agent_run_state(a);
+		       DROVER_AGENT_F_RAM_CHECKED | (a->wrote ? DROVER_AGENT_F_WROTE : 0);
+	a->told = status(a);
+	ack.run_state = a->told.run_state;
 	ack.blocks = a->ram.n;
 	memcpy(ack.uuid, a->uuid, sizeof(ack.uuid));
-	drover_agent_owner_to_wire(&a->record, &ack.owner);
+	drover_agent_record_to_wire(&a->record, &ack.record);
 	a->greeted = true;
+	a->closed = a->emptied = false;
 	out(a, &ack, sizeof(ack));
 	return 0;
 }
@@ -107,35 +110,70 @@ static int serve_track_get(struct drover_agent *a, struct drover_error *e)
 	return r;
 }
 
-static int serve_pause(struct drover_agent *a, struct drover_error *e)
+/* The answer to a request about the record, and to OWNER_GET. */
+static int out_owner(struct drover_agent *a, enum owner_reply reply)
 {
-	struct drover_text why = { "" };
-	int r = a->ops.pause(a->opaque, &why);
+	struct drover_agent_owner *o = &a->answer.body.owner;
 
-	if (r < 0)
-		return failed(r, &why, e);
-	/* A guest that was stopped by its VMM stays the VMM's business. */
-	a->link_paused |= a->running;
-	a->running = false;
+	memset(o, 0, sizeof(*o));
+	o->reply = reply;
+	strcpy(o->text, a->still.text);
+	drover_agent_record_to_wire(&a->record, &o->record);
+	a->answer.hdr.len = sizeof(*o);
 	return 0;
 }
 
-static int serve_resume(struct drover_agent *a, struct drover_error *e)
+static int step(struct drover_agent *a, enum owner_event ev, const struct owner_args *args,
+		struct drover_error *e)
 {
-	struct drover_text why = { "" };
+	enum owner_reply reply = OWNER_REPLY_NONE;
+	int r = agent_step(a, ev, args, &reply, e);
+
+	return r < 0 ? r : out_owner(a, reply);
+}
+
+/* The requests that need no more than the machine. */
+static int serve_owner(struct drover_agent *a, struct drover_error *e)
+{
+	enum owner_event ev = drover_agent_event_of((enum drover_agent_type)a->request.hdr.type);
+	struct owner_args args = { .peer = NULL };
+	int r = 0;
+
+	if (a->request.hdr.len)
+		r = drover_agent_args_from_wire(&a->request.body.args, &args, e);
+	if (r >= 0 && ev == OWNER_EV_PAUSE && !owner_token_set(&args.token))
+		r = drover_err(e, -EINVAL, "PAUSE: of no session");
+	if (r >= 0 && ev == OWNER_EV_INCOMING && (!a->ops.prepare || !a->ops.load))
+		r = not_supported("way to become a destination", e);
+	return r < 0 ? r : step(a, ev, &args, e);
+}
+
+static int serve_owner_get(struct drover_agent *a, struct drover_error *e)
+{
+	(void)e;
+	return out_owner(a, OWNER_REPLY_NONE);
+}
+
+static int serve_prepare(struct drover_agent *a, struct drover_error *e)
+{
+	uint32_t flags = a->request.body.value.value;
 	int r;
 
-	if (a->record.state != DROVER_OWNER_OWNED)
-		return drover_err(e, -EPERM, "the record is %s: the guest must not run here",
-				  drover_owner_name(a->record.state));
-	if (!a->state_ok)
-		return drover_err(e, -EINVAL, "no device state has been loaded");
-	r = a->ops.resume(a->opaque, &why);
-	if (r < 0)
-		return failed(r, &why, e);
-	a->running = true;
-	a->link_paused = false;
-	return 0;
+	if (!a->ops.prepare || !a->ops.load)
+		return not_supported("way to become a destination", e);
+	if (flags & ~DROVER_AGENT_DISCARD)
+		return drover_err(e, -EINVAL, "PREPARE: unknown flags 0x%x", flags);
+	r = agent_ram_check_dest(a, e);
+	return r < 0 ? r : step(a, flags ? OWNER_EV_DISCARD : OWNER_EV_PREPARE, NULL, e);
+}
+
+static int serve_complete(struct drover_agent *a, struct drover_error *e)
+{
+	int r = step(a, OWNER_EV_COMPLETE, NULL, e);
+
+	if (r >= 0)
+		a->ledger = drover_ledger_free(a->ledger);
+	return r;
 }
 
 static int seal_state(int fd, uint64_t *ret_len, struct drover_error *e)
@@ -161,16 +199,15 @@ static int serve_save(struct drover_agent *a, struct drover_error *e)
 
 	if (!a->ops.save)
 		return not_supported("device state", e);
-	if (a->running)
-		return drover_err(e, -EBUSY, "the guest runs");
-	if (!a->state_ok)
-		return drover_err(e, -EINVAL, "there is no guest here yet");
+	r = agent_step(a, OWNER_EV_SAVE, NULL, NULL, e);
+	if (r < 0)
+		return r;
 	fd = memfd_create("drover-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return drover_err(e, -errno, "memfd_create: %s", drover_strerror(errno));
 	r = a->ops.save(a->opaque, fd, &why);
 	if (r < 0)
-		return failed(r, &why, e);
+		return agent_failed(r, &why, e);
 	r = seal_state(fd, &len.len, e);
 	if (r < 0)
 		return r;
@@ -179,19 +216,12 @@ static int serve_save(struct drover_agent *a, struct drover_error *e)
 	return 0;
 }
 
-static int serve_load(struct drover_agent *a, struct drover_error *e)
+static int check_state(int fd, uint64_t len, struct drover_error *e)
 {
-	uint64_t len = a->request.body.len.len;
 	const int need = F_SEAL_WRITE | F_SEAL_SHRINK;
-	struct drover_text why = { "" };
-	int r, fd = a->request.fd[0];
 	struct stat st;
+	int r;
 
-	if (!a->ops.load)
-		return not_supported("loading of device state", e);
-	if (a->running || a->record.state != DROVER_OWNER_INCOMING)
-		return drover_err(e, -EBUSY, "the record is %s: no guest is expected",
-				  drover_owner_name(a->record.state));
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != len || !len ||
 	    len > DROVER_AGENT_STATE_MAX)
 		return drover_err(e, -EINVAL, "the device state is not a file of %llu bytes",
@@ -199,72 +229,41 @@ static int serve_load(struct drover_agent *a, struct drover_error *e)
 	r = fcntl(fd, F_GET_SEALS);
 	if (r < 0 || (r & need) != need)
 		return drover_err(e, -EINVAL, "the device state is not a sealed memfd");
-	a->state_ok = false;
-	r = a->ops.load(a->opaque, fd, len, &why);
-	if (r < 0)
-		return failed(r, &why, e);
-	a->state_ok = true;
 	return 0;
 }
 
-static int serve_owner_set(struct drover_agent *a, struct drover_error *e)
+static int serve_load(struct drover_agent *a, struct drover_error *e)
 {
-	struct drover_owner_record rec;
-	int r = drover_agent_owner_from_wire(&a->request.body.owner, &rec, e);
-
-	return r < 0 ? r : agent_record_set(a, &rec, e);
-}
-
-static int serve_owner_get(struct drover_agent *a, struct drover_error *e)
-{
-	struct drover_agent_owner o;
-
-	(void)e;
-	drover_agent_owner_to_wire(&a->record, &o);
-	out(a, &o, sizeof(o));
-	return 0;
-}
-
-static int empty_ram(struct drover_agent *a, struct drover_error *e)
-{
-	unsigned int i;
+	struct owner_args args;
 	int r;
 
-	for (i = 0; i < a->ram.n; i++) {
-		const struct drover_ram_block *b = &a->ram.block[i];
-
-		/* The source does not send it: this side's content is the guest's. */
-		if (b->flags & DROVER_RAM_SHARED_DEST)
-			continue;
-		r = drover_ramfile_punch(b->fd, b->fd_off, b->size, b->host);
-		if (r < 0)
-			return drover_err(e, r, "RAM %s: punch: %s", b->name, drover_strerror(r));
-	}
-	return 0;
-}
-
-static int serve_prepare(struct drover_agent *a, struct drover_error *e)
-{
-	struct drover_text why = { "" };
-	int r;
-
-	if (!a->ops.prepare || !a->ops.load)
-		return not_supported("way to become a destination", e);
-	r = agent_record_prepare(a, e);
+	if (!a->ops.load)
+		return not_supported("loading of device state", e);
+	r = check_state(a->request.fd[0], a->request.body.args.len, e);
 	if (r >= 0)
-		r = agent_ram_check_dest(a, e);
+		r = drover_agent_args_from_wire(&a->request.body.args, &args, e);
+	return r < 0 ? r : step(a, OWNER_EV_LOAD, &args, e);
+}
+
+static int serve_ledger_put(struct drover_agent *a, struct drover_error *e)
+{
+	struct drover_ledger *l = NULL;
+	struct owner_args args;
+	int r;
+
+	r = drover_agent_args_from_wire(&a->request.body.args, &args, e);
+	if (r >= 0)
+		r = drover_ledger_view(TAKE_FD(a->request.fd[0]), &a->ram, &l, e);
 	if (r < 0)
 		return r;
-	/* From here on there is no guest, also when a step fails. */
-	a->state_ok = false;
-	a->link_paused = true;
-	memset(&a->record, 0, sizeof(a->record));
-	a->record.state = DROVER_OWNER_INCOMING;
-	/* Of a postcopy that never came to COMMIT. */
-	a->ledger = drover_ledger_free(a->ledger);
-	agent_uffd_release(a);
-	r = a->ops.prepare(a->opaque, &why);
-	return r < 0 ? failed(r, &why, e) : empty_ram(a, e);
+	r = step(a, OWNER_EV_LEDGER, &args, e);
+	if (r < 0) {
+		drover_ledger_free(l);
+		return r;
+	}
+	drover_ledger_free(a->ledger);
+	a->ledger = l;
+	return 0;
 }
 
 static int serve_throttle(struct drover_agent *a, struct drover_error *e)
@@ -279,7 +278,7 @@ static int serve_throttle(struct drover_agent *a, struct drover_error *e)
 		return drover_err(e, -EINVAL, "%u percent is not within 0..99", percent);
 	r = a->ops.throttle(a->opaque, percent, &why);
 	if (r < 0)
-		return failed(r, &why, e);
+		return agent_failed(r, &why, e);
 	a->throttled = percent != 0;
 	return 0;
 }
@@ -293,7 +292,7 @@ static int serve_log_start(struct drover_agent *a, struct drover_error *e)
 		return not_supported("KVM dirty log", e);
 	r = a->ops.log_start(a->opaque, &why);
 	if (r < 0)
-		return failed(r, &why, e);
+		return agent_failed(r, &why, e);
 	a->logging = true;
 	return 0;
 }
@@ -307,7 +306,7 @@ static int serve_log_stop(struct drover_agent *a, struct drover_error *e)
 		return not_supported("KVM dirty log", e);
 	r = a->ops.log_stop(a->opaque, &why);
 	if (r < 0)
-		return failed(r, &why, e);
+		return agent_failed(r, &why, e);
 	a->logging = false;
 	return 0;
 }
@@ -331,7 +330,7 @@ static int sync_into(struct drover_agent *a, int fd, uint64_t bytes, struct drov
 	}
 	r = a->ops.log_sync(a->opaque, map, &why);
 	munmap(p, bytes);
-	return r < 0 ? failed(r, &why, e) : 0;
+	return r < 0 ? agent_failed(r, &why, e) : 0;
 }
 
 static int serve_sync_dirty(struct drover_agent *a, struct drover_error *e)
@@ -383,11 +382,24 @@ static int (*const handlers[DROVER_AGENT_TYPE_COUNT])(struct drover_agent *a,
 	[DROVER_AGENT_HELLO] = serve_hello,
 	[DROVER_AGENT_RAM_GET] = serve_ram_get,
 	[DROVER_AGENT_TRACK_GET] = serve_track_get,
-	[DROVER_AGENT_PAUSE] = serve_pause,
-	[DROVER_AGENT_RESUME] = serve_resume,
+	[DROVER_AGENT_PAUSE] = serve_owner,
+	[DROVER_AGENT_DOUBT] = serve_owner,
+	[DROVER_AGENT_BACK] = serve_owner,
+	[DROVER_AGENT_SERVE] = serve_owner,
+	[DROVER_AGENT_RELEASE] = serve_owner,
+	[DROVER_AGENT_TAKE] = serve_owner,
+	[DROVER_AGENT_MOVE] = serve_owner,
+	[DROVER_AGENT_INCOMING] = serve_owner,
+	[DROVER_AGENT_PROVED] = serve_owner,
+	[DROVER_AGENT_OWN] = serve_owner,
+	[DROVER_AGENT_FENCE] = serve_owner,
+	[DROVER_AGENT_MINE] = serve_owner,
+	[DROVER_AGENT_CONFIRMED] = serve_owner,
+	[DROVER_AGENT_TOLD] = serve_owner,
+	[DROVER_AGENT_STOP] = serve_owner,
+	[DROVER_AGENT_CONT] = serve_owner,
 	[DROVER_AGENT_SAVE] = serve_save,
 	[DROVER_AGENT_LOAD] = serve_load,
-	[DROVER_AGENT_OWNER_SET] = serve_owner_set,
 	[DROVER_AGENT_OWNER_GET] = serve_owner_get,
 	[DROVER_AGENT_PREPARE] = serve_prepare,
 	[DROVER_AGENT_THROTTLE] = serve_throttle,
@@ -396,7 +408,8 @@ static int (*const handlers[DROVER_AGENT_TYPE_COUNT])(struct drover_agent *a,
 	[DROVER_AGENT_SYNC_DIRTY] = serve_sync_dirty,
 	[DROVER_AGENT_CHECK] = serve_check,
 	[DROVER_AGENT_ARM_FAULTS] = agent_serve_arm_faults,
-	[DROVER_AGENT_LEDGER_PUT] = agent_serve_ledger_put,
+	[DROVER_AGENT_LEDGER_PUT] = serve_ledger_put,
+	[DROVER_AGENT_COMPLETE] = serve_complete,
 	[DROVER_AGENT_LEDGER_GET] = agent_serve_ledger_get,
 	[DROVER_AGENT_WROTE_GET] = agent_serve_wrote_get,
 	[DROVER_AGENT_BYE] = serve_bye,
@@ -404,12 +417,12 @@ static int (*const handlers[DROVER_AGENT_TYPE_COUNT])(struct drover_agent *a,
 
 int agent_send_status(struct drover_agent *a)
 {
-	struct drover_agent_value v = { .value = agent_run_state(a) };
+	struct drover_agent_status st = status(a);
 
-	if (a->conn_fd < 0 || !a->greeted || a->told == (enum drover_run_state)v.value)
+	if (a->conn_fd < 0 || !a->greeted || !memcmp(&st, &a->told, sizeof(st)))
 		return 0;
-	a->told = (enum drover_run_state)v.value;
-	return drover_agent_msg_send(a->conn_fd, DROVER_AGENT_STATUS, 0, &v, sizeof(v), NULL, 0,
+	a->told = st;
+	return drover_agent_msg_send(a->conn_fd, DROVER_AGENT_STATUS, 0, &st, sizeof(st), NULL, 0,
 				     DROVER_AGENT_NOWAIT, NULL);
 }
 
@@ -445,10 +458,13 @@ int agent_serve(struct drover_agent *a, struct drover_agent_msg *m)
 	int r, sent;
 
 	drover_agent_msg_init(&a->answer);
-	if (!order)
+	if (!order) {
 		r = drover_err(&e, -EPROTO, "%s out of order", rule->name);
-	else
+	} else {
+		a->busy = m->hdr.type != DROVER_AGENT_HELLO;
 		r = handlers[m->hdr.type](a, &e);
+		a->busy = false;
+	}
 	/* The event first: whoever has the reply has the new run state. */
 	sent = agent_send_status(a);
 	if (sent >= 0 && r < 0)
@@ -461,16 +477,12 @@ int agent_serve(struct drover_agent *a, struct drover_agent_msg *m)
 	return order ? sent : r;
 }
 
-static void note(const struct drover_agent *a, const char *text)
-{
-	if (a->ops.note)
-		a->ops.note(a->opaque, text);
-}
-
 void agent_link_closed(struct drover_agent *a)
 {
+	const char *left = a->bye ? "left" : "gone";
 	struct drover_text why = { "" };
 	char text[DROVER_TEXT_MAX + 64];
+	bool ran;
 
 	if (a->throttled)
 		a->ops.throttle(a->opaque, 0, &why);
@@ -483,21 +495,17 @@ void agent_link_closed(struct drover_agent *a)
 	 */
 	if (!a->ledger)
 		agent_uffd_release(a);
-	if (!agent_record_resumes(a)) {
-		snprintf(text, sizeof(text), "droverd has %s; the guest %s, its record is %s%s",
-			 a->bye ? "left" : "gone", a->running ? "runs" : "stays paused",
-			 drover_owner_name(a->record.state),
+	ran = a->record.running;
+	agent_step(a, OWNER_EV_CLOSED, NULL, NULL, NULL);
+	if (a->record.running)
+		snprintf(text, sizeof(text), "droverd has %s; the guest %s", left,
+			 ran ? "runs" : "goes on here");
+	else if (*a->still.text && owner_may_run(&a->record) && a->record.will)
+		snprintf(text, sizeof(text), "droverd has %s; resume: %s", left, a->still.text);
+	else
+		snprintf(text, sizeof(text), "droverd has %s; the guest stays paused, its record is %s%s",
+			 left, owner_state_name(a->record.state),
 			 a->ledger ? "; pages are missing, attach another droverd" : "");
-		note(a, text);
-		return;
-	}
-	why.text[0] = '\0';
-	if (a->ops.resume(a->opaque, &why) < 0) {
-		snprintf(text, sizeof(text), "droverd has gone; resume: %s", why.text);
-	} else {
-		a->running = true;
-		a->link_paused = false;
-		snprintf(text, sizeof(text), "droverd has gone; the guest goes on here");
-	}
-	note(a, text);
+	if (a->ops.note)
+		a->ops.note(a->opaque, text);
 }

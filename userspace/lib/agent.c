@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "dev/uffd.h"
 #include "lib/internal.h"
 #include "ram/ramfile.h"
@@ -85,11 +86,11 @@ static int take_opts(struct drover_agent *a, const struct drover_agent_opts *use
 	a->has_uuid = o.uuid != NULL;
 	if (o.uuid)
 		memcpy(a->uuid, o.uuid, sizeof(a->uuid));
-	a->state_ok = !(o.flags & DROVER_AGENT_OPT_INCOMING);
-	a->running = !(o.flags & stopped);
 	a->reports = o.flags & DROVER_AGENT_OPT_REPORTS_WRITES;
-	a->record.state = a->state_ok ? DROVER_OWNER_OWNED : DROVER_OWNER_INCOMING;
-	a->link_paused = !a->state_ok;
+	owner_record_init(&a->record, o.flags & DROVER_AGENT_OPT_INCOMING,
+			  !(o.flags & DROVER_AGENT_OPT_PAUSED));
+	a->closed = true;
+	a->now = drover_boot_ns;
 	return 0;
 }
 
@@ -256,18 +257,18 @@ int drover_agent_dispatch(struct drover_agent *a)
 
 int drover_agent_may_run(const struct drover_agent *a)
 {
-	return a->record.state == DROVER_OWNER_OWNED && a->state_ok;
+	return owner_may_run(&a->record);
 }
 
 int drover_agent_set_running(struct drover_agent *a, int running)
 {
-	if (running && !drover_agent_may_run(a))
-		return -EPERM;
-	a->running = running;
-	a->link_paused = false;
+	int r = agent_step_done(a, running ? OWNER_EV_CONT : OWNER_EV_STOP);
+
+	if (r < 0)
+		return r;
 	if (agent_send_status(a) < 0)
 		agent_conn_close(a);
-	return 0;
+	return running && !owner_may_run(&a->record) ? -EAGAIN : 0;
 }
 
 int drover_agent_pages_missing(const struct drover_agent *a)

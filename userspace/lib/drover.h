@@ -21,8 +21,8 @@ extern "C" {
  *
  * An agent is used by one thread at a time; different agents are independent. Callbacks
  * are called from drover_agent_dispatch() (and none from anywhere else); droverd waits
- * 10 s for each. Structs begin with their size, so that they can grow: set it to
- * sizeof(). Functions and callbacks return 0 or a negative errno, and then a text.
+ * 10 s for each, longer for those that move data, and then ends its link. Structs begin
+ * with their size, so that they can grow: set it to sizeof(). Functions and callbacks return 0 or a negative errno, and then a text.
  * The protocol is described in Documentation/agent-protocol.rst.
  */
 #define DROVER_API __attribute__((visibility("default")))
@@ -40,12 +40,14 @@ struct drover_agent;
  * struct drover_agent_ops - what droverd asks of the VMM
  * @size: sizeof(struct drover_agent_ops)
  * @pause: stop the vCPUs, the device threads and everything else that writes guest RAM;
- *	on return nothing does. May be called while paused
- * @resume: run again, or for the first time after @load
+ *	on return nothing does. Not called for a guest that does not run
+ * @resume: run again, or for the first time after @load; called only for a guest that is
+ *	owned here and that its user wants to run
  * @save: write the device state to @fd, an empty file; the guest is paused
  * @load: check the device state in @fd (@len bytes, sealed) as a whole, then apply it.
  *	When it fails, the guest must not have been changed
- * @prepare: become a destination: stop, forget the old guest; libdrover empties the RAM
+ * @prepare: become a destination: forget the old guest; libdrover empties the RAM. May be
+ *	called again
  * @throttle: take @percent (0..99) of their time away from the vCPUs; 0 ends it
  * @check: the guest's verdict about itself as JSON text, NUL-terminated; "" for none
  * @log_start: start KVM's dirty log: every vCPU write after the return is logged
@@ -174,17 +176,19 @@ DROVER_API int drover_agent_dispatch(struct drover_agent *agent);
  * drover_agent_may_run() - does the ownership record let the guest run here?
  *
  * A VMM that starts its guest by itself (a user's command) asks first: two VMMs may hold
- * the same guest, and only one of them may run it.
+ * the same guest, and only one of them may run it. 0 in every state but owned, also in the
+ * last pause before a handover.
  */
 DROVER_API int drover_agent_may_run(const struct drover_agent *agent);
 
 /**
- * drover_agent_set_running() - the VMM started or stopped its guest by itself
+ * drover_agent_set_running() - the user has started or stopped the guest, in the VMM
  *
- * Not for what the callbacks did. A guest that the VMM stopped is not resumed when
- * droverd goes away.
+ * That is the user's will, which nobody but the user changes: a guest that was stopped so is
+ * started by no droverd, here or where it is migrated to. Not for what the callbacks did.
  *
- * Return: 0, -EPERM: @running, but drover_agent_may_run() says no.
+ * Return: 0; -EAGAIN: @running is noted, but the guest must not run now: it is paused for a
+ * handover, and resume() is called if that fails; -EPERM: the guest is not here.
  */
 DROVER_API int drover_agent_set_running(struct drover_agent *agent, int running);
 

@@ -7,9 +7,9 @@
 
 #include "agent/ledger.h"
 #include "agent/message.h"
-#include "agent/record.h"
 #include "base/err.h"
 #include "lib/drover.h"
+#include "owner/owner.h"
 #include "ram/ram.h"
 
 /**
@@ -20,12 +20,12 @@
  * @conn_pid: its pid
  * @greeted: HELLO has been answered
  * @bye: droverd left in order
- * @told: the run state droverd was told last
+ * @busy: a request is being carried out; @closed: the end of the last link was stepped
+ * @told: what the last STATUS said
  * @record: the ownership record; it outlives every connection
- * @running: the vCPUs run
- * @link_paused: it was a PAUSE or PREPARE over the link that stopped the guest, so
- *	that a link that closes may start it again
- * @state_ok: the VMM holds a complete guest: its own, or RAM and loaded device state
+ * @emptied: the RAM was emptied over this link, and no session has begun since
+ * @still: why the guest could not be started; empty: it was, or need not be
+ * @now: the record's clock; drover_boot_ns() but in a unit test
  * @throttled, @logging: what to undo when the link closes
  * @ledger: of a postcopy that is not complete: pages are missing
  * @reports, @wrote: the promise to report device writes, and the file they are reported in
@@ -44,11 +44,13 @@ struct drover_agent {
 	bool bound;
 	int conn_fd;
 	int conn_pid;
-	bool greeted, bye;
-	enum drover_run_state told;
+	bool greeted, bye, busy, closed;
+	struct drover_agent_status told;
 
-	struct drover_owner_record record;
-	bool running, link_paused, state_ok;
+	struct owner_record record;
+	bool emptied;
+	struct drover_text still;
+	uint64_t (*now)(void);
 	bool throttled, logging;
 	struct drover_ledger *ledger;
 	bool reports;
@@ -57,15 +59,18 @@ struct drover_agent {
 	struct drover_agent_msg request, answer;
 };
 
-/* lib/agent-record.c: what the ownership record lets a VMM do */
+/* lib/agent-record.c: the ownership record, and what its steps ask of the VMM */
 enum drover_run_state agent_run_state(const struct drover_agent *a);
-/* Check and take over a new record. 0, -EBUSY, -EPERM, -EINVAL: unchanged */
-int agent_record_set(struct drover_agent *a, const struct drover_owner_record *rec,
-		     struct drover_error *e);
-/* May this VMM become a destination? 0, or -EBUSY with the reason */
-int agent_record_prepare(const struct drover_agent *a, struct drover_error *e);
-/* The link has closed: does the guest go on here? */
-bool agent_record_resumes(const struct drover_agent *a);
+/*
+ * Ask the machine, stop or load, store the record, empty, start. 0; negative: refused, or
+ * what a callback failed with. @reply may be NULL
+ */
+int agent_step(struct drover_agent *a, enum owner_event ev, const struct owner_args *args,
+	       enum owner_reply *reply, struct drover_error *e);
+/* The same for what the VMM has done by itself: no callback is called. */
+int agent_step_done(struct drover_agent *a, enum owner_event ev);
+/* A callback's failure, with its text if it gave one */
+int agent_failed(int r, const struct drover_text *why, struct drover_error *e);
 
 /* lib/agent-ram.c: what can be guest RAM. 0, or -EOPNOTSUPP with the remedy */
 int agent_ram_check_file(const struct drover_agent *a, int fd, const char *name,
@@ -78,7 +83,7 @@ int agent_serve(struct drover_agent *a, struct drover_agent_msg *m);
 /* Events, when droverd is attached and they are news */
 int agent_send_status(struct drover_agent *a);
 int agent_send_verdict(struct drover_agent *a);
-/* Undo what a link left behind; resume if the record says so. */
+/* Undo what a link left behind; step its end. */
 void agent_link_closed(struct drover_agent *a);
 
 /* Answers lend descriptors only for the sending; the agent keeps its own. */
@@ -86,7 +91,6 @@ int agent_out_fd(struct drover_agent *a, int fd, struct drover_error *e);
 
 /* lib/agent-postcopy.c: more requests */
 int agent_serve_arm_faults(struct drover_agent *a, struct drover_error *e);
-int agent_serve_ledger_put(struct drover_agent *a, struct drover_error *e);
 int agent_serve_ledger_get(struct drover_agent *a, struct drover_error *e);
 /* Nothing is registered any more; who waits goes on. */
 void agent_uffd_release(struct drover_agent *a);

@@ -15,48 +15,47 @@
 #include "engine/dest/session.h"
 #include "peer/send.h"
 
-static int resume(struct session *x, struct drover_error *e)
+/* It is owned here from now on, and runs if its user wants that. */
+static void arrived(struct session *x, uint64_t ns, struct drover_error *e)
 {
-	uint64_t t = drover_now_ns();
-	int r = dest_start(x->d, x->state.run, !session_armed(x), e);
+	bool still = e->code;
 
-	t = (drover_now_ns() - t) / 1000;
-	if (x->state.run && r >= 0)
-		drover_trace_guest_resumed(t);
-	DROVER_STAT(x->m, dt_resume, t);
+	if (x->state.run && !still)
+		drover_trace_guest_resumed(ns / 1000);
+	DROVER_STAT(x->m, dt_resume, ns / 1000);
 	DROVER_STAT(x->m, downtime_us, (drover_now_ns() - x->barrier.final_ns) / 1000);
 	DROVER_STAT(x->m, downtime, (drover_now_ns() - x->barrier.final_ns) / DROVER_NS_PER_MS);
-	return r;
+	if (!session_armed(x))
+		dest_told(x->d);
+	if (still) {
+		drover_err_prefix(e, "the guest is owned here and stands still: ");
+		drover_fail(x->m, e);
+	} else if (x->state.run) {
+		drover_send_event(x->m, DROVER_EVENT_RESUME);
+	}
 }
 
 /* From here on the guest is owned here, or the session ends. */
 static int own(struct session *x, struct drover_error *e)
 {
+	struct drover_error se = DROVER_ERROR_INIT;
+	uint64_t t = drover_now_ns();
 	int r = fate_begin_commit(x, e);
 
 	if (r < 0)
 		return r;
 	if (x->place)
 		drover_place_seal(x->place);
-	r = dest_record(x->d, DROVER_OWNER_OWNED, x->token, e);
+	r = dest_own(x->d, x->token, x->state.run, x->fate.until, &se);
+	t = drover_now_ns() - t;
 	fate_end_commit(&x->fate, r >= 0);
 	if (r < 0)
-		return drover_err_prefix(e, "ownership record: ");
+		return drover_err(e, r, "ownership record: %.1000s", se.msg);
 	seat_arrived(x->d, session_armed(x) ? x->pc : NULL);
+	drover_crash_point("owned");
+	arrived(x, t, &se);
+	drover_crash_point("resumed");
 	return 0;
-}
-
-/* The guest is owned here, and runs if it ran at the source. */
-static void run(struct session *x)
-{
-	struct drover_error e = DROVER_ERROR_INIT;
-
-	if (resume(x, &e) < 0) {
-		drover_err_prefix(&e, "the guest is owned here and paused: resume: ");
-		drover_fail(x->m, &e);
-	} else if (x->state.run) {
-		drover_send_event(x->m, DROVER_EVENT_RESUME);
-	}
 }
 
 static bool agreed(const struct session *x)
@@ -84,9 +83,6 @@ int session_commit(struct session *x, size_t len, struct drover_error *e)
 		r = own(x, e);
 	if (r < 0)
 		return r;
-	drover_crash_point("owned");
-	run(x);
-	drover_crash_point("resumed");
 	drover_link_then(x->main, DROVER_MSG_COMMIT_ACK, session_armed(x) ?
 			 DROVER_PHASE_SERVING : DROVER_PHASE_COMMITTED);
 	drover_link_send_token(x->main, DROVER_MSG_COMMIT_ACK, t.token, NULL);
@@ -117,7 +113,7 @@ int session_released(struct session *x, size_t len, struct drover_error *e)
 	drover_crash_point("finished");
 	if (session_armed(x))
 		drover_state_set(x->m, DROVER_STATE_POSTCOPY_ACTIVE, DROVER_STATE_COMPLETED);
-	if (dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL) >= 0)
+	if (dest_request(x->d, OWNER_EV_CONFIRMED, x->token, NULL) >= 0)
 		atomic_store(&x->d->released, true);
 	return 1;
 }
@@ -138,8 +134,8 @@ int session_end_one_way(struct session *x, size_t len, struct drover_error *e)
 	r = own(x, e);
 	if (r < 0)
 		return r;
-	dest_record(x->d, DROVER_OWNER_OWNED, NULL, NULL);
-	run(x);
+	/* Nobody will ask. */
+	dest_request(x->d, OWNER_EV_CONFIRMED, x->token, NULL);
 	drover_state_set(x->m, DROVER_STATE_DEVICE, DROVER_STATE_COMPLETED);
 	return 1;
 }

@@ -25,27 +25,41 @@ static void clear_out(struct session *x)
 	channels_wait(&x->channels);
 }
 
-/* Fit for the next HELLO: empty, and the record fenced for this one. */
-static void reset_guest(struct session *x)
+/* FAIL means "not committed", so the record says it first. False: nobody knows what it says. */
+static bool fence(struct session *x)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
-	int r;
+	int r = dest_request(x->d, OWNER_EV_FENCE, x->token, &e);
 
+	if (r == -ETIMEDOUT || r == -ENOTCONN)
+		return false;
 	seat_fence(x->d, x->token);
-	r = dest_prepare_guest(x->d, &e);
-	if (r >= 0)
-		r = dest_record(x->d, DROVER_OWNER_FENCED, x->token, &e);
-	if (r < 0)
+	return true;
+}
+
+/*
+ * Fit for the next HELLO. A whole copy whose source has not said that it has the guest stays
+ * as it is until then: it may be the only one that is left.
+ */
+static void reset_guest(struct session *x, bool told)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	if (told)
+		dest_request(x->d, OWNER_EV_MINE, x->token, NULL);
+	if (!dest_keeps_copy(x->d) && dest_prepare_guest(x->d, &e) < 0)
 		drover_fail(x->m, &e);
 }
 
 void session_failed(struct session *x, int r, const struct drover_error *e)
 {
 	struct drover_migration *m = x->m;
+	bool fenced;
 
 	drover_fail(m, e);
 	drover_state_set(m, drover_state_get(m), DROVER_STATE_FAILING);
-	if (r != -EREMOTEIO && !x->one_way) {
+	fenced = fence(x);
+	if (r != -EREMOTEIO && !x->one_way && fenced) {
 		drover_channel_set_cancel(x->main->ch, NULL);
 		drover_channel_set_stall(x->main->ch, FAREWELL_MS);
 		drover_link_fail(x->main, r, e->msg);
@@ -58,7 +72,8 @@ void session_failed(struct session *x, int r, const struct drover_error *e)
 		faults_offline(&x->pc->faults);
 		session_drop_postcopy(x);
 	}
-	reset_guest(x);
+	if (fenced)
+		reset_guest(x, r == -EREMOTEIO);
 	seat_leave(x->d, x);
 	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "engine/dest/dest.h"
 #include "engine/dest/session.h"
 
@@ -96,4 +97,12 @@ int session_alive(struct session *x, struct drover_error *e)
 	DROVER_LOCK(&x->fate.lock);
 
 	return x->fate.dead ? drover_err(e, -ECONNABORTED, "%s", x->fate.error.msg) : 0;
+}
+
+int session_proved(struct session *x, struct drover_error *e)
+{
+	int r = dest_request(x->d, OWNER_EV_PROVED, x->token, e);
+
+	x->fate.until = x->one_way ? OWNER_NEVER : drover_boot_ns() + OWNER_LEASE_NS;
+	return r;
 }

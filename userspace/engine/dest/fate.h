@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -26,6 +27,7 @@ enum commit_step { COMMIT_NONE, COMMIT_FENCED, COMMIT_ACTING, COMMIT_DONE };
  * @cond: signalled when COMMIT_ACTING ends
  * @dead: the session must end; @error says why
  * @commit: enum commit_step
+ * @until: when COMMIT expires, on the boot clock; main's thread alone
  */
 struct fate {
 	pthread_mutex_t lock;
@@ -33,6 +35,7 @@ struct fate {
 	bool dead;
 	struct drover_error error;
 	_Atomic int commit;
+	uint64_t until;
 };
 
 void fate_init(struct fate *f);
@@ -42,6 +45,8 @@ static inline bool fate_committed(const struct fate *f)
 	return atomic_load(&f->commit) == COMMIT_DONE;
 }
 
+/* The copy is good, as far as it is to be proved; the VMM knows, and COMMIT may come. */
+int session_proved(struct session *x, struct drover_error *e);
 /* Acting on COMMIT begins; -ECANCELED when the session is fenced, dead or cancelled. */
 int fate_begin_commit(struct session *x, struct drover_error *e);
 /* It has ended: @owned tells whether the VMM has the record. If not the session is over. */

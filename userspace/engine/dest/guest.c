@@ -8,7 +8,6 @@
 #include "engine/dest/guest.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -25,33 +24,111 @@ void dest_guest_deinit(struct dest_guest *g)
 	pthread_mutex_destroy(&g->lock);
 }
 
+static int ask(struct drover_dest *d, enum owner_event ev, const struct owner_args *args,
+	       struct drover_error *e)
+{
+	return d->m->guest->ops->request(d->m->guest, ev, args, NULL, NULL, e);
+}
+
+/*
+ * A copy that was kept is given up here, as the operator's migrate-incoming or a source that
+ * comes anew have it: this protocol has no message yet by which a source says that it has the
+ * guest. What was released by hand or to a stream needs the operator's @discard as well.
+ */
+static int empty(struct drover_dest *d, bool discard, struct drover_error *e)
+{
+	struct owner_record rec;
+	int r = d->m->guest->ops->owner_known(d->m->guest, &rec);
+
+	discard |= r >= 0 && owner_kept_copy(&rec);
+	return ask(d, discard ? OWNER_EV_DISCARD : OWNER_EV_PREPARE, NULL, e);
+}
+
 int dest_prepare_guest(struct drover_dest *d, struct drover_error *e)
 {
-	struct drover_guest *g = d->m->guest;
 	DROVER_LOCK(&d->guest.lock);
 
-	/* RAM that the source runs on must not be emptied under it. */
-	return d->shared_ram ? g->ops->prepare_shared(g, e) : g->ops->prepare_incoming(g, e);
+	return empty(d, false, e);
 }
 
-int dest_load(struct drover_dest *d, int fd, struct drover_error *e)
+int dest_become(struct drover_dest *d, struct drover_error *e)
 {
 	DROVER_LOCK(&d->guest.lock);
 
-	return d->m->guest->ops->load(d->m->guest, fd, e);
+	return empty(d, drover_order_discard(d->m), e);
 }
 
-int dest_start(struct drover_dest *d, bool ran, bool whole, struct drover_error *e)
+static struct owner_args args_of(struct drover_dest *d, const uint8_t *token)
 {
-	struct drover_guest *g = d->m->guest;
+	struct owner_args args = { .peer = d->guest.address };
+
+	memcpy(args.token.byte, token, sizeof(args.token.byte));
+	return args;
+}
+
+int dest_begin(struct drover_dest *d, const uint8_t *token, enum owner_kind kind,
+	       struct drover_error *e)
+{
+	struct owner_args args = args_of(d, token);
+	struct owner_record rec;
 	int r = 0;
 	DROVER_LOCK(&d->guest.lock);
 
-	if (ran)
-		r = g->ops->resume(g, e);
-	if (r >= 0 && whole && g->ops->resumed)
+	args.kind = kind;
+	if (d->m->guest->ops->owner_known(d->m->guest, &rec) >= 0 && owner_kept_copy(&rec))
+		r = empty(d, false, e);
+	return r < 0 ? r : ask(d, OWNER_EV_INCOMING, &args, e);
+}
+
+int dest_load(struct drover_dest *d, const uint8_t *token, int fd, struct drover_error *e)
+{
+	struct owner_args args = args_of(d, token);
+	DROVER_LOCK(&d->guest.lock);
+
+	return d->m->guest->ops->load(d->m->guest, &args.token, fd, e);
+}
+
+int dest_own(struct drover_dest *d, const uint8_t *token, bool will, uint64_t until,
+	     struct drover_error *e)
+{
+	struct owner_args args = args_of(d, token);
+	DROVER_LOCK(&d->guest.lock);
+
+	args.will = will;
+	args.until = until;
+	return ask(d, OWNER_EV_OWN, &args, e);
+}
+
+void dest_told(struct drover_dest *d)
+{
+	struct drover_guest *g = d->m->guest;
+	DROVER_LOCK(&d->guest.lock);
+
+	if (g->ops->resumed)
 		g->ops->resumed(g);
-	return r;
+}
+
+int dest_request(struct drover_dest *d, enum owner_event ev, const uint8_t *token,
+		 struct drover_error *e)
+{
+	struct owner_args args = args_of(d, token);
+	DROVER_LOCK(&d->guest.lock);
+
+	return ask(d, ev, &args, e);
+}
+
+bool dest_keeps_copy(struct drover_dest *d)
+{
+	struct owner_record rec;
+
+	return dest_record_get(d, &rec) >= 0 && owner_kept_copy(&rec);
+}
+
+int dest_record_get(struct drover_dest *d, struct owner_record *ret)
+{
+	DROVER_LOCK(&d->guest.lock);
+
+	return d->m->guest->ops->owner_known(d->m->guest, ret);
 }
 
 int dest_whole(struct drover_dest *d, struct drover_error *e)
@@ -60,30 +137,10 @@ int dest_whole(struct drover_dest *d, struct drover_error *e)
 	int r;
 	DROVER_LOCK(&d->guest.lock);
 
-	r = g->ops->ledger_put(g, -1, e);
+	r = ask(d, OWNER_EV_COMPLETE, NULL, e);
 	if (g->ops->resumed)
 		g->ops->resumed(g);
 	return r;
-}
-
-int dest_record(struct drover_dest *d, enum drover_owner_state state, const uint8_t *token,
-		struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = state };
-	DROVER_LOCK(&d->guest.lock);
-
-	if (token) {
-		memcpy(rec.token, token, sizeof(rec.token));
-		snprintf(rec.peer, sizeof(rec.peer), "%s", d->guest.address);
-	}
-	return d->m->guest->ops->owner_set(d->m->guest, &rec, e);
-}
-
-int dest_record_get(struct drover_dest *d, struct drover_owner_record *ret, struct drover_error *e)
-{
-	DROVER_LOCK(&d->guest.lock);
-
-	return d->m->guest->ops->owner_get(d->m->guest, ret, e);
 }
 
 int dest_ledger(struct drover_dest *d, int *ret_fd, struct drover_error *e)

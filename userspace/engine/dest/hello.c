@@ -115,11 +115,14 @@ static int agree(struct session *x, const struct drover_config *cfg)
 static int enter(struct session *x, struct drover_error *e)
 {
 	struct drover_migration *m = x->m;
+	enum owner_kind kind = x->one_way ? OWNER_KIND_ONE_WAY : m->config->postcopy_ram ?
+			       OWNER_KIND_POSTCOPY : OWNER_KIND_PRECOPY;
 	int r;
 
-	r = drover_place_open(x->place, &m->cancel, e);
+	/* First: the VMM may have to empty the RAM for it. */
+	r = dest_begin(x->d, x->token, kind, e);
 	if (r >= 0)
-		r = dest_record(x->d, DROVER_OWNER_INCOMING, x->token, e);
+		r = drover_place_open(x->place, &m->cancel, e);
 	if (r < 0)
 		return r;
 	drover_state_set(m, DROVER_STATE_FAILED, DROVER_STATE_SETUP);

@@ -246,7 +246,7 @@ static void *dest_main(void *arg)
 	struct drover_dest *d = m->dest;
 	bool take_up = m->mode == DROVER_MODE_TAKE_UP;
 	int r = m->mode == DROVER_MODE_SETTLE ? 0 :
-		take_up ? dest_adopt(d, &e) : dest_prepare_guest(d, &e);
+		take_up ? dest_adopt(d, &e) : dest_become(d, &e);
 
 	drover_thread_name("destination", -1);
 	if (r < 0 && take_up) {

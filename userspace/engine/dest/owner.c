@@ -12,43 +12,59 @@
 #include "base/clock.h"
 #include "engine/dest/dest.h"
 #include "engine/dest/session.h"
+#include "owner/sides.h"
 #include "peer/send.h"
 
-/* The VMM keeps a ledger exactly as long as something is missing, or not proved. */
-static enum drover_owner_answer committed(struct drover_dest *d, struct drover_error *e)
+static enum drover_owner_answer wire_answer(enum owner_reply r)
 {
-	_cleanup_close_ int fd = -EBADF;
-
-	/* A guest link without ledgers has no postcopy either. */
-	if (d->m->guest->ops->ledger_get && dest_ledger(d, &fd, e) < 0)
+	switch (r) {
+	case OWNER_REPLY_COMMITTED:
+		return DROVER_OWNER_COMMITTED;
+	case OWNER_REPLY_INCOMPLETE:
+		return DROVER_OWNER_INCOMPLETE;
+	case OWNER_REPLY_NOT_COMMITTED:
+		return DROVER_OWNER_NOT_COMMITTED;
+	default:
 		return DROVER_OWNER_UNKNOWN;
-	return fd >= 0 ? DROVER_OWNER_INCOMPLETE : DROVER_OWNER_COMMITTED;
+	}
+}
+
+static int unreadable(struct drover_error *e)
+{
+	return drover_err(e, -EAGAIN, "the destination's daemon cannot read its VMM's record now: ask again");
 }
 
 static enum drover_owner_answer decide(struct drover_dest *d, const uint8_t *token,
 				       struct drover_error *e)
 {
-	struct drover_owner_record rec;
+	struct drover_error fe = DROVER_ERROR_INIT;
+	struct owner_answer a;
+	struct owner_record rec;
+	struct owner_token t;
+	int r;
 
+	memcpy(t.byte, token, sizeof(t.byte));
 	seat_fence_session(d, token);
-	if (dest_record_get(d, &rec, e) < 0)
+	/* What can't be read is no record that says "unknown". */
+	if (dest_record_get(d, &rec) < 0) {
+		unreadable(e);
 		return DROVER_OWNER_UNKNOWN;
-	if (memcmp(rec.token, token, DROVER_TOKEN_LEN)) {
-		drover_err(e, -ENOENT, "no record of this session");
-		return seat_is_fenced(d, token) ? DROVER_OWNER_NOT_COMMITTED : DROVER_OWNER_UNKNOWN;
 	}
-	switch (rec.state) {
-	case DROVER_OWNER_OWNED:
-		return committed(d, e);
-	case DROVER_OWNER_FENCED:
+	owner_answer(&rec, &t, OWNER_QUESTION_ASK, &a);
+	if (a.has_request) {
+		r = dest_request(d, a.request, token, &fe);
+		if (r == -ETIMEDOUT || r == -ENOTCONN)
+			unreadable(e);
+		else if (r < 0)
+			*e = fe;
+		if (r < 0)
+			return DROVER_OWNER_UNKNOWN;
+	}
+	if (a.reply == OWNER_REPLY_UNKNOWN && seat_is_fenced(d, token))
 		return DROVER_OWNER_NOT_COMMITTED;
-	case DROVER_OWNER_INCOMING:
-		return dest_record(d, DROVER_OWNER_FENCED, token, e) < 0 ?
-			DROVER_OWNER_UNKNOWN : DROVER_OWNER_NOT_COMMITTED;
-	default:
-		drover_err(e, -EINVAL, "the record is not a destination's");
-		return DROVER_OWNER_UNKNOWN;
-	}
+	if (a.reply == OWNER_REPLY_UNKNOWN)
+		drover_err(e, -ENOENT, "the destination's VMM has no record of this session");
+	return wire_answer(a.reply);
 }
 
 void dest_owner_query(struct drover_dest *d, struct drover_link *l, size_t len)

@@ -79,6 +79,7 @@ static int arm_handler(struct postcopy *pc, bool adopt, struct drover_error *e)
 	const struct drover_fault_ops *ops;
 	char report[DROVER_FAULT_REPORT_MAX];
 	struct drover_fault_source src;
+	struct owner_token t;
 	unsigned int i;
 	int r;
 
@@ -95,7 +96,8 @@ static int arm_handler(struct postcopy *pc, bool adopt, struct drover_error *e)
 		return e->code;
 	DROVER_INFO(m, fault_handler, "%s", ops->name);
 	drover_debug(m->log, "fault handler: %s", report);
-	r = adopt ? 0 : g->ops->ledger_put(g, pc->pending.ledger->fd, e);
+	memcpy(t.byte, pc->token, sizeof(t.byte));
+	r = adopt ? 0 : g->ops->ledger_put(g, &t, pc->pending.ledger->fd, e);
 	return r < 0 ? r : pending_arm(&pc->pending, ops, &src, m->config->postcopy_blocktime, e);
 }
 

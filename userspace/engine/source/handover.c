@@ -6,7 +6,6 @@
 #include "engine/source/handover.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -21,38 +20,83 @@ void source_look_at_guest(struct drover_source *s)
 	s->handover.was_running = g->ops->status(g) == DROVER_GUEST_RUNNING;
 }
 
+static enum owner_kind kind(const struct drover_source *s)
+{
+	if (source_one_way(s))
+		return OWNER_KIND_ONE_WAY;
+	return source_postcopying(s) ? OWNER_KIND_POSTCOPY : OWNER_KIND_PRECOPY;
+}
+
+static int ask(struct drover_source *s, enum owner_event ev, enum owner_by by,
+	       const struct drover_cancel *c, struct drover_error *e)
+{
+	struct owner_args args = { .peer = s->peer.address, .kind = kind(s), .by = by };
+	int r;
+
+	memcpy(args.token.byte, s->peer.token, sizeof(args.token.byte));
+	r = s->m->guest->ops->request(s->m->guest, ev, &args, c, NULL, e);
+	if (r == -ETIMEDOUT || r == -ENOTCONN)
+		s->handover.unknown = true;
+	return r;
+}
+
+int source_request(struct drover_source *s, enum owner_event ev, struct drover_error *e)
+{
+	int r = ask(s, ev, OWNER_BY_NONE, NULL, e);
+
+	return r < 0 ? drover_err_prefix(e, "ownership record: "), r : r;
+}
+
+int source_give(struct drover_source *s, enum owner_by by, struct drover_error *e)
+{
+	int r = ask(s, OWNER_EV_RELEASE, by, NULL, e);
+
+	return r < 0 ? drover_err_prefix(e, "ownership record: "), r : r;
+}
+
 int source_pause_guest(struct drover_source *s, struct drover_error *e)
 {
 	struct handover *h = &s->handover;
 	struct drover_migration *m = s->m;
+	struct owner_record rec;
 	int r;
 
 	h->lap_ns = h->stop_ns = drover_now_ns();
-	if (!h->was_running)
-		return 0;
 	h->paused = true;
-	r = m->guest->ops->pause(m->guest, &m->cancel, e);
+	r = ask(s, OWNER_EV_PAUSE, OWNER_BY_NONE, &m->cancel, e);
 	if (r < 0)
 		return drover_err_prefix(e, "pause: "), r;
+	h->will = m->guest->ops->owner_known(m->guest, &rec) < 0 ? h->was_running : rec.will;
+	if (!h->was_running)
+		return 0;
 	drover_trace_guest_paused((drover_now_ns() - h->stop_ns) / 1000);
 	drover_send_event(m, DROVER_EVENT_STOP);
 	return 0;
+}
+
+void source_hold(struct drover_source *s)
+{
+	s->handover.held = true;
 }
 
 void source_resume_guest(struct drover_source *s)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 	struct drover_guest *g = s->m->guest;
+	struct handover *h = &s->handover;
+	int r;
 
-	if (!s->handover.paused)
+	if (!h->paused || h->held)
 		return;
-	/* The record may say in-doubt when COMMIT was prepared but never sent. */
-	if (source_record_owned(s, &e) < 0 || g->ops->resume(g, &e) < 0) {
-		drover_err_prefix(&e, "the guest stays paused here: ");
-		drover_fail(s->m, &e);
+	r = source_request(s, OWNER_EV_BACK, &e);
+	if (r >= 0 && !e.code) {
+		if (h->was_running && g->ops->status(g) == DROVER_GUEST_RUNNING)
+			drover_send_event(s->m, DROVER_EVENT_RESUME);
 		return;
 	}
-	drover_send_event(s->m, DROVER_EVENT_RESUME);
+	drover_err_prefix(&e, h->unknown ? "the guest's VMM does not answer, and goes by its record: " :
+			  "the guest stays paused here: ");
+	drover_fail(s->m, &e);
 }
 
 void source_lap(struct drover_source *s, struct drover_measure *part)
@@ -86,38 +130,16 @@ void source_handed_over(struct drover_source *s)
 	s->handover.sent = peer_traffic(&s->peer, NULL) + 1;
 }
 
-int source_record(struct drover_source *s, enum drover_owner_state state, struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = state };
-	struct drover_guest *g = s->m->guest;
-	int r;
-
-	/* An older VMM would refuse it, and stay in doubt; so it goes on as unguarded as it was. */
-	if (state == DROVER_OWNER_SERVING && !g->ops->traits(g)->knows_serving)
-		rec.state = DROVER_OWNER_RELEASED;
-	memcpy(rec.token, s->peer.token, sizeof(rec.token));
-	snprintf(rec.peer, sizeof(rec.peer), "%s", s->peer.address);
-	r = g->ops->owner_set(g, &rec, e);
-	if (r < 0)
-		drover_err_prefix(e, "ownership record: ");
-	return r;
-}
-
-int source_record_owned(struct drover_source *s, struct drover_error *e)
-{
-	struct drover_owner_record rec = { .state = DROVER_OWNER_OWNED };
-
-	return s->m->guest->ops->owner_set(s->m->guest, &rec, e);
-}
-
 int source_adopt_record(struct drover_source *s, struct drover_error *e)
 {
-	struct drover_owner_record rec;
+	struct owner_record rec;
 	struct drover_guest *g = s->m->guest;
-	int r = g->ops->owner_get(g, &rec, e);
+	int r = g->ops->owner_known(g, &rec);
 
-	if (r < 0)
+	if (r < 0) {
+		drover_err(e, r, "ownership record: the VMM has not answered the last request about it");
 		return drover_fail(s->m, e), r;
+	}
 	peer_adopt(&s->peer, &rec);
 	return 0;
 }

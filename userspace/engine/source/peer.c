@@ -51,9 +51,9 @@ int peer_new_session(struct peer *p, struct drover_error *e)
 	return 0;
 }
 
-void peer_adopt(struct peer *p, const struct drover_owner_record *rec)
+void peer_adopt(struct peer *p, const struct owner_record *rec)
 {
-	memcpy(p->token, rec->token, sizeof(p->token));
+	memcpy(p->token, rec->token.byte, sizeof(p->token));
 	snprintf(p->address, sizeof(p->address), "%s", rec->peer);
 }
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "address/address.h"
-#include "agent/record.h"
+#include "owner/owner.h"
 #include "wire/wire.h"
 
 struct drover_config;
@@ -35,7 +35,7 @@ struct peer {
 	struct drover_link *urgent[PEER_URGENT_MAX];
 	unsigned int nurgent;
 	uint8_t token[DROVER_TOKEN_LEN];
-	char address[DROVER_OWNER_PEER_MAX];
+	char address[OWNER_PEER_MAX];
 	bool multifd;
 	bool zero_copy;
 	uint64_t lost_bytes;
@@ -46,7 +46,7 @@ void peer_configure(struct peer *p, const struct drover_config *c);
 /* A session of our own: a token that nobody can guess. */
 int peer_new_session(struct peer *p, struct drover_error *e);
 /* The session of another droverd, from the VMM's record. */
-void peer_adopt(struct peer *p, const struct drover_owner_record *rec);
+void peer_adopt(struct peer *p, const struct owner_record *rec);
 
 /* COMMIT, PAUSED and their like, about this session. */
 int peer_send_token(const struct peer *p, struct drover_link *l, enum drover_msg_type type,

@@ -86,11 +86,11 @@ static int prove(struct drover_source *s, struct drover_error *e)
  * Nothing here is needed any more. A record that can't be changed is settled by another
  * droverd, so the destination must remember the session.
  */
-static int release(struct drover_source *s, bool tell)
+static int release(struct drover_source *s, enum owner_by by, bool tell)
 {
 	struct drover_error e = DROVER_ERROR_INIT;
 
-	if (source_record(s, DROVER_OWNER_RELEASED, &e) < 0)
+	if (source_give(s, by, &e) < 0)
 		drover_fail(s->m, &e);
 	else if (tell)
 		peer_send_token(&s->peer, s->peer.main, DROVER_MSG_RELEASED, NULL);
@@ -121,7 +121,7 @@ static int serve(struct drover_source *s, struct drover_error *e)
 	if (r >= 0)
 		r = prove(s, e);
 	drover_crash_point("proved");
-	return r < 0 ? r : release(s, true);
+	return r < 0 ? r : release(s, OWNER_BY_ANSWER, true);
 }
 
 /* End what is left of a connection, and of one that was never whole. */
@@ -154,12 +154,12 @@ static void paused(struct drover_source *s, const struct drover_error *e)
 }
 
 /* Nothing is sent any more: all had arrived before, or it was given up. */
-static int over(struct drover_source *s)
+static int over(struct drover_source *s, enum owner_by by)
 {
 	struct drover_migration *m = s->m;
 
 	drover_unfail(m);
-	release(s, false);
+	release(s, by, false);
 	drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
 	drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
 	return 1;
@@ -171,6 +171,15 @@ static int adopt_memory(struct drover_source *s, struct drover_error *e)
 	int r = memory_adopt(&s->mem, c->verify != DROVER_VERIFY_NONE, c->release_ram, e);
 
 	return r < 0 ? r : source_digest_init(s, e);
+}
+
+/* A daemon that comes after this one looks for the destination there. */
+static void note_address(struct drover_source *s)
+{
+	struct drover_error e = DROVER_ERROR_INIT;
+
+	if (source_request(s, OWNER_EV_MOVE, &e) < 0)
+		drover_fail(s->m, &e);
 }
 
 /* 1: the destination has all of it, and can't go on with what it has no use for */
@@ -186,6 +195,8 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 	r = source_reconnect(s, e);
 	if (r == -EREMOTEIO && source_done_there(s))
 		return 1;
+	if (r >= 0)
+		note_address(s);
 	if (r >= 0 && source_adopted(s))
 		r = adopt_memory(s, e);
 	if (r < 0)
@@ -208,6 +219,7 @@ static int go_on(struct drover_source *s, struct drover_error *e)
 int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
+	enum owner_by by;
 	int r = 0;
 
 	source_handed_over(s);
@@ -229,11 +241,12 @@ int source_postcopy(struct drover_source *s, bool is_paused, struct drover_error
 		drover_err_clear(e);
 		is_paused = false;
 		r = drover_order_resume(s->m);
+		by = r > 0 ? OWNER_BY_HAND : OWNER_BY_ANSWER;
 		if (r == 0)
 			r = go_on(s, e);
 		if (r > 0) {
 			disconnect(s, false);
-			return over(s);
+			return over(s, by);
 		}
 	}
 	disconnect(s, false);

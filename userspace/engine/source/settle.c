@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "base/cancel.h"
 #include "base/clock.h"
 #include "channel/channel.h"
 #include "engine/source/source.h"
@@ -88,65 +89,109 @@ bool source_done_there(struct drover_source *s)
 	return query(s, &answer, &e) >= 0 && answer == DROVER_OWNER_COMMITTED;
 }
 
-static int decided(struct drover_source *s, uint32_t answer, bool resume, struct drover_error *e)
+/* What the answer, or the operator's word where there is none, asks of the VMM. */
+static int record(struct drover_source *s, uint32_t answer, enum settle_word w,
+		  struct drover_error *e)
 {
-	bool own = answer == DROVER_OWNER_NOT_COMMITTED;
-	bool serving = !own && (source_postcopying(s) || answer == DROVER_OWNER_INCOMPLETE);
-	struct drover_event ev = { .type = DROVER_EVENT_SETTLED, .owned = own };
-	struct drover_migration *m = s->m;
-	int r;
+	if (w == SETTLE_OWN)
+		return source_request(s, OWNER_EV_TAKE, e);
+	if (w == SETTLE_RELEASE)
+		return source_give(s, OWNER_BY_HAND, e);
+	if (answer == DROVER_OWNER_NOT_COMMITTED)
+		return source_request(s, OWNER_EV_BACK, e);
+	return source_postcopying(s) || answer == DROVER_OWNER_INCOMPLETE ?
+	       source_request(s, OWNER_EV_SERVE, e) : source_give(s, OWNER_BY_ANSWER, e);
+}
 
-	r = own ? source_record_owned(s, e) :
-	    source_record(s, serving ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, e);
-	if (r < 0)
-		return r;
+/* The record says so already. True: it is serving */
+static bool decided(struct drover_source *s)
+{
+	struct drover_event ev = { .type = DROVER_EVENT_SETTLED };
+	struct drover_migration *m = s->m;
+	struct owner_record rec = { .state = OWNER_RELEASED };
+
+	m->guest->ops->owner_known(m->guest, &rec);
+	ev.owned = rec.state == OWNER_OWNED;
 	drover_order_word_done(m);
 	if (m->sink.event)
 		m->sink.event(m->sink.opaque, &ev);
 	atomic_store(&m->facts.in_doubt, false);
 	/* In postcopy the guest is there and its memory is not: that stays paused. */
-	if (serving)
-		return 0;
-	if (!own) {
+	if (rec.state == OWNER_SERVING)
+		return true;
+	if (!ev.owned) {
 		drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_COMPLETED);
-		return 0;
+		return false;
 	}
 	drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_FAILING);
-	if (resume && m->guest->ops->resume(m->guest, e) >= 0)
+	if (rec.running)
 		drover_send_event(m, DROVER_EVENT_RESUME);
 	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
-	return 0;
+	return false;
 }
 
-bool source_settle(struct drover_source *s, bool resume)
+/* The VMM does not answer: a new link is told what its record says, and that is followed. */
+static void lost(struct drover_source *s, const struct drover_error *e)
 {
 	struct drover_migration *m = s->m;
+
+	drover_replace_error(m, e);
+	atomic_store(&m->facts.in_doubt, false);
+	drover_state_set(m, DROVER_STATE_POSTCOPY_PAUSED, DROVER_STATE_FAILING);
+	drover_state_set(m, DROVER_STATE_FAILING, DROVER_STATE_FAILED);
+}
+
+/* One question; the operator's word counts where nobody has answered. 1: ask again */
+static int settle_once(struct drover_source *s, struct drover_error *e)
+{
+	struct drover_migration *m = s->m;
+	enum settle_word w = SETTLE_NONE;
+	uint32_t answer = DROVER_OWNER_UNKNOWN;
+	struct owner_record rec = { .state = OWNER_IN_DOUBT };
+	int r = 0;
+
+	m->guest->ops->owner_known(m->guest, &rec);
+	if (m->guest->ops->status(m->guest) == DROVER_GUEST_GONE)
+		return drover_err(e, -ENOTCONN, "in doubt: the guest's VMM is gone, or does not answer; its record decides");
+	/* A kept copy's source is not asked: it asks. */
+	if (rec.state == OWNER_INCOMING || rec.state == OWNER_FENCED)
+		r = drover_err(e, -ENOENT, "a copy is kept here until its source has spoken");
+	else
+		r = query(s, &answer, e);
+	if (r < 0) {
+		drover_err_prefix(e, "in doubt: ");
+		drover_replace_error(m, e);
+		w = drover_order_word(m, RETRY_MS);
+		if (w == SETTLE_NONE)
+			return 1;
+	}
+	drover_err_clear(e);
+	r = record(s, answer, w, e);
+	if (r >= 0)
+		return 0;
+	if (s->handover.unknown)
+		return r;
+	/* Own by force waits: COMMIT may still be in time over there. */
+	drover_err_prefix(e, "in doubt: ");
+	drover_replace_error(m, e);
+	drover_wait_fd(-1, 0, &m->cancel, drover_deadline_ms(RETRY_MS));
+	return 1;
+}
+
+bool source_settle(struct drover_source *s)
+{
+	struct drover_migration *m = s->m;
+	int r = 1;
 
 	atomic_store(&m->facts.in_doubt, true);
 	if (drover_state_get(m) != DROVER_STATE_POSTCOPY_PAUSED)
 		drover_state_set(m, drover_state_get(m), DROVER_STATE_POSTCOPY_PAUSED);
-	while (!drover_cancelled(&m->cancel)) {
+	while (r > 0 && !drover_cancelled(&m->cancel)) {
 		struct drover_error e = DROVER_ERROR_INIT;
-		enum settle_word w = SETTLE_NONE;
-		uint32_t answer = DROVER_OWNER_UNKNOWN;
-		int r = query(s, &answer, &e);
 
-		if (r < 0) {
-			drover_err_prefix(&e, "in doubt: ");
-			drover_replace_error(m, &e);
-			w = drover_order_word(m, RETRY_MS);
-			if (w == SETTLE_NONE)
-				continue;
-		}
-		if (w != SETTLE_NONE)
-			answer = w == SETTLE_OWN ? DROVER_OWNER_NOT_COMMITTED :
-				 DROVER_OWNER_COMMITTED;
-		drover_err_clear(&e);
-		r = decided(s, answer, resume, &e);
-		if (r >= 0)
-			return answer != DROVER_OWNER_NOT_COMMITTED;
-		drover_fail(m, &e);
-		drover_order_word(m, RETRY_MS);
+		r = settle_once(s, &e);
+		if (r < 0)
+			lost(s, &e);
 	}
-	return false;
+	return r == 0 && decided(s);
 }

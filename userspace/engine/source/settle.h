@@ -8,11 +8,12 @@ struct drover_source;
 
 /**
  * source_settle() - ask, until it is known who owns the guest
- * @resume: the source has paused the guest, so it runs again when it is ours
  *
- * Return: true: the destination owns it; false: we do, or this daemon ends and nobody knows.
+ * Return: true: it runs at the destination, which needs the memory here; false: there is no
+ * more to do: it is ours, or was handed over whole, or this daemon ends and nobody knows, or
+ * the VMM does not answer.
  */
-bool source_settle(struct drover_source *s, bool resume);
+bool source_settle(struct drover_source *s);
 /* The destination has forgotten the session: because nothing is missing there? */
 bool source_done_there(struct drover_source *s);
 

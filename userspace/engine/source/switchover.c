@@ -22,6 +22,7 @@
 #include "channel/channel.h"
 #include "engine/source/source.h"
 #include "guest/ops.h"
+#include "owner/advice.h"
 #include "peer/send.h"
 
 #define STATE_PIECE (1u << 20)
@@ -154,7 +155,7 @@ static int send_state(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_guest *g = s->m->guest;
 	_cleanup_close_ int fd = -EBADF;
-	uint8_t run = s->handover.was_running;
+	uint8_t run = s->handover.will;
 	uint64_t bytes;
 	struct stat st;
 	void *p;
@@ -205,7 +206,7 @@ static int commit(struct drover_source *s, struct drover_error *e)
 
 	if (!drover_commit_point(s->m))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
-	r = source_record(s, DROVER_OWNER_IN_DOUBT, e);
+	r = source_request(s, OWNER_EV_DOUBT, e);
 	if (r < 0)
 		return r;
 	drover_crash_point("in-doubt");
@@ -225,7 +226,8 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	source_account_downtime(s);
 	drover_crash_point("commit-acked");
 	/* In postcopy RELEASED says that all has arrived. */
-	r = source_record(s, source_postcopying(s) ? DROVER_OWNER_SERVING : DROVER_OWNER_RELEASED, &ce);
+	r = source_postcopying(s) ? source_request(s, OWNER_EV_SERVE, &ce) :
+	    source_give(s, OWNER_BY_ANSWER, &ce);
 	drover_crash_point("recorded");
 	if (r < 0)      /* handed over all the same; the record can be settled later */
 		drover_fail(s->m, &ce);
@@ -234,9 +236,15 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	return 0;
 }
 
-/* One-way: the reader never answers, so the guest stays paused and complete in the stream. */
+/*
+ * One-way: the reader never answers. The record is in doubt before anybody can read END, so
+ * whatever ends badly from there on, the guest does not run on by itself where it may run
+ * elsewhere.
+ */
 static int finish_one_way(struct drover_source *s, struct drover_error *e)
 {
+	const struct owner_advice *a = owner_advice(OWNER_IN_DOUBT, OWNER_SIGN_ONE_WAY);
+	struct drover_error se = DROVER_ERROR_INIT;
 	struct drover_msg_end end = {
 		.total_bytes = atomic_load(&s->meter.raw) * DROVER_PAGE_SIZE,
 	};
@@ -245,19 +253,24 @@ static int finish_one_way(struct drover_source *s, struct drover_error *e)
 	if (!drover_commit_point(s->m))
 		return drover_err(e, -ECANCELED, "migration: cancelled");
 	r = drover_link_move(s->peer.main, DROVER_PHASE_READY, e);
+	if (r >= 0)
+		r = source_request(s, OWNER_EV_DOUBT, e);
 	if (r < 0)
 		return r;
+	source_hold(s);
+	drover_crash_point("in-doubt");
 	drover_link_then(s->peer.main, DROVER_MSG_END, DROVER_PHASE_OVER);
-	r = drover_send_end(s->peer.main, &end, e);
+	r = drover_send_end(s->peer.main, &end, &se);
 	if (r >= 0)
-		r = drover_channel_finish(s->peer.main->ch, e);
+		r = drover_channel_finish(s->peer.main->ch, &se);
 	if (r >= 0)
-		r = drover_channel_sync(s->peer.main->ch, e);
-	/* The stream is complete: a VMM that loses its daemon now must not run on. */
+		r = drover_channel_sync(s->peer.main->ch, &se);
+	drover_crash_point("end-sent");
 	if (r >= 0)
-		r = source_record(s, DROVER_OWNER_RELEASED, e);
+		r = source_give(s, OWNER_BY_STREAM, &se);
 	if (r < 0)
-		return r;
+		return drover_err(e, r, "%.700s; the guest stays here in doubt, since its stream may be whole: %s",
+				  se.msg, a->typed);
 	source_account_downtime(s);
 	return 0;
 }

@@ -126,7 +126,8 @@ static void part(struct drover_source *s, int r, const char *text)
 	if (!idle)      /* main itself carries pages and may be stuck in one */
 		drover_channel_shutdown(l->ch);
 	senders_stop(s);
-	if (l && r < 0 && !source_one_way(s) && idle) {
+	/* FAIL says that the guest is here. Where nobody knows, nothing is said. */
+	if (l && r < 0 && !source_one_way(s) && idle && !s->handover.unknown) {
 		drover_channel_set_cancel(l->ch, NULL);
 		drover_channel_set_stall(l->ch, FAREWELL_MS);
 		drover_link_fail(l, r, text);
@@ -202,7 +203,7 @@ static void run(struct drover_source *s, struct drover_error *e)
 		/* In postcopy the tracker's map of the data is wanted still. */
 		if (!source_postcopying(s))
 			stop_tracking(s);
-		if (!source_settle(s, s->handover.paused) || !source_postcopying(s)) {
+		if (!source_settle(s) || !source_postcopying(s)) {
 			stop_tracking(s);
 			return;
 		}
@@ -243,7 +244,7 @@ static void adopt(struct drover_source *s, struct drover_error *e)
 static void settle_only(struct drover_source *s, struct drover_error *e)
 {
 	if (source_adopt_record(s, e) >= 0)
-		source_settle(s, true);
+		source_settle(s);
 }
 
 static void *source_main(void *arg)

@@ -37,21 +37,16 @@ int sim_fault_source(struct drover_guest *g, struct drover_fault_source *ret,
 	return 0;
 }
 
-int sim_ledger_put(struct drover_guest *g, int fd, struct drover_error *e)
+int sim_ledger_take(struct drover_sim *s, int fd, struct drover_error *e)
 {
-	struct drover_sim *s = (struct drover_sim *)g;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), r;
 	struct drover_ledger *l = NULL;
-	int copy, r;
 
-	if (fd >= 0) {
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		if (copy < 0)
-			return drover_err(e, -errno, "guest sim: ledger: %s",
-					  drover_strerror(errno));
-		r = drover_ledger_view(copy, &s->ram, &l, e);
-		if (r < 0)
-			return drover_err_prefix(e, "guest sim: "), r;
-	}
+	if (copy < 0)
+		return drover_err(e, -errno, "guest sim: ledger: %s", drover_strerror(errno));
+	r = drover_ledger_view(copy, &s->ram, &l, e);
+	if (r < 0)
+		return drover_err_prefix(e, "guest sim: "), r;
 	drover_ledger_free(s->ledger);
 	s->ledger = l;
 	return 0;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "dev/uffd.h"
@@ -56,130 +57,147 @@ static enum drover_run_state sim_status(struct drover_guest *g)
 	return (enum drover_run_state)atomic_load(&sim(g)->status);
 }
 
-static int sim_pause(struct drover_guest *g, const struct drover_cancel *c,
-		     struct drover_error *e)
+static void set_record(struct drover_sim *s, const struct owner_record *rec)
 {
-	struct drover_sim *s = sim(g);
-
-	(void)c;                /* a writer ends after the page it is writing */
-	(void)e;
-	if (sim_status(g) != DROVER_GUEST_RUNNING)
-		return 0;
-	sim_run_stop(s);
-	atomic_store(&s->status, DROVER_GUEST_PAUSED);
-	return 0;
-}
-
-static void set_record(struct drover_sim *s, const struct drover_owner_record *rec)
-{
+	enum drover_run_state st = rec->running ? DROVER_GUEST_RUNNING : DROVER_GUEST_PAUSED;
 	DROVER_LOCK(&s->lock);
+
 	s->record = *rec;
+	if (!rec->running && (rec->state == OWNER_INCOMING || rec->state == OWNER_FENCED))
+		st = DROVER_GUEST_INCOMING;
+	atomic_store(&s->status, st);
 }
 
-static int sim_owner_get(struct drover_guest *g, struct drover_owner_record *ret,
-			 struct drover_error *e)
-{
-	struct drover_sim *s = sim(g);
-	DROVER_LOCK(&s->lock);
-
-	(void)e;
-	*ret = s->record;
-	return 0;
-}
-
-static int sim_owner_known(struct drover_guest *g, struct drover_owner_record *ret,
-			   bool *ret_ledger)
+static int sim_owner_known(struct drover_guest *g, struct owner_record *ret)
 {
 	struct drover_sim *s = sim(g);
 	DROVER_LOCK(&s->lock);
 
 	*ret = s->record;
-	*ret_ledger = s->ledger;
 	return 0;
 }
 
-static int sim_resume(struct drover_guest *g, struct drover_error *e)
+static int load_state(struct drover_sim *s, int fd, struct drover_error *e)
 {
-	struct drover_owner_record rec;
-	struct drover_sim *s = sim(g);
+	int r = sim_state_load(s, fd, e);
+
+	return r < 0 ? r : sim_check_arm(s, e);
+}
+
+/* No guest is here any more. RAM in a file may be another guest's, too. */
+static int empty(struct drover_sim *s, struct drover_error *e)
+{
 	int r;
 
-	if (sim_status(g) == DROVER_GUEST_RUNNING)
-		return 0;
-	sim_owner_get(g, &rec, e);
-	if (rec.state != DROVER_OWNER_OWNED)
-		return drover_err(e, -EPERM, "guest sim: resume: it does not own its state");
-	if (!s->loaded)
-		return drover_err(e, -ENODATA, "guest sim: resume: no device state was loaded");
-	r = sim_run_start(s, e);
+	sim_fault_forget(s);
+	sim_check_reset(s);
+	s->sum = 0;
+	s->writes = 0;
+	r = s->ram.block[0].flags & DROVER_RAM_SHARED_DEST ? 0 : sim_ram_empty(s, e);
+	s->emptied = r >= 0;
+	return r;
+}
+
+static void start(struct drover_sim *s, struct owner_record *rec, struct drover_error *e)
+{
+	unsigned int none;
+
+	if (sim_run_start(s, e) >= 0)
+		return;
+	owner_step(rec, OWNER_EV_HALTED, NULL, drover_boot_ns(), rec, &none, NULL, NULL);
+	set_record(s, rec);
+}
+
+/* What libdrover does for a VMM (lib/agent-record.c). @fd: of LOAD and LEDGER */
+static int step(struct drover_sim *s, enum owner_event ev, const struct owner_args *args, int fd,
+		enum owner_reply *reply, struct drover_error *e)
+{
+	struct owner_record old = s->record, next;
+	unsigned int actions;
+	int r;
+
+	r = owner_step(&old, ev, args, drover_boot_ns(), &next, &actions, reply, e);
+	if (r < 0)
+		return drover_err_prefix(e, "guest sim: "), r;
+	if (actions & OWNER_ACT_STOP)
+		sim_run_stop(s);
+	if (actions & OWNER_ACT_LOAD)
+		r = load_state(s, fd, e);
+	if (r >= 0 && ev == OWNER_EV_LEDGER)
+		r = sim_ledger_take(s, fd, e);
 	if (r < 0)
 		return r;
-	atomic_store(&s->status, DROVER_GUEST_RUNNING);
-	return 0;
+	set_record(s, &next);
+	if (ev == OWNER_EV_OWN && old.state != OWNER_OWNED &&
+	    !owner_in_time(&next, drover_boot_ns())) {
+		set_record(s, &old);
+		return drover_err(e, -ETIME, "guest sim: OWN: COMMIT came too late");
+	}
+	if (ev == OWNER_EV_COMPLETE)
+		s->ledger = drover_ledger_free(s->ledger);
+	if (actions & OWNER_ACT_EMPTY && !(ev == OWNER_EV_INCOMING && s->emptied))
+		r = empty(s, e);
+	if (ev == OWNER_EV_INCOMING)
+		s->emptied = false;
+	if (actions & OWNER_ACT_START)
+		start(s, &next, e);
+	return r;
+}
+
+/*
+ * A guest that was made here is ours to throw away, as if its VMM were started anew to wait
+ * for a migration. What became of earlier sessions stays: their sources may ask.
+ */
+static void throw_away(struct drover_sim *s)
+{
+	struct owner_record rec = s->record;
+
+	if (rec.state != OWNER_OWNED || rec.missing)
+		return;
+	sim_run_stop(s);
+	rec.state = OWNER_INCOMING;
+	rec.will = rec.running = rec.proved = false;
+	memset(&rec.token, 0, sizeof(rec.token));
+	memset(&rec.loaded, 0, sizeof(rec.loaded));
+	set_record(s, &rec);
+}
+
+static int sim_request(struct drover_guest *g, enum owner_event ev,
+		       const struct owner_args *args, const struct drover_cancel *c,
+		       enum owner_reply *reply, struct drover_error *e)
+{
+	struct drover_sim *s = sim(g);
+	DROVER_LOCK(&s->step);
+
+	(void)c;                /* a writer ends after the page it is writing */
+	if (ev == OWNER_EV_PREPARE || ev == OWNER_EV_DISCARD)
+		throw_away(s);
+	return step(s, ev, args, -1, reply, e);
 }
 
 static int sim_save(struct drover_guest *g, int *ret_fd, struct drover_error *e)
 {
-	if (sim_status(g) != DROVER_GUEST_PAUSED)
-		return drover_err(e, -EBUSY, "guest sim: save: it is not paused");
-	return sim_state_save(sim(g), ret_fd, e);
-}
-
-static int sim_load(struct drover_guest *g, int state_fd, struct drover_error *e)
-{
-	struct drover_sim *s = sim(g);
 	int r;
+	DROVER_LOCK(&sim(g)->step);
 
-	if (sim_status(g) != DROVER_GUEST_INCOMING)
-		return drover_err(e, -EBUSY, "guest sim: load: it does not wait for a migration");
-	r = sim_state_load(s, state_fd, e);
-	if (r >= 0)
-		r = sim_check_arm(s, e);
-	if (r < 0)
-		return r;
-	s->loaded = true;
-	return 0;
+	r = step(sim(g), OWNER_EV_SAVE, NULL, -1, NULL, e);
+	return r < 0 ? r : sim_state_save(sim(g), ret_fd, e);
 }
 
-static int sim_owner_set(struct drover_guest *g, const struct drover_owner_record *rec,
-			 struct drover_error *e)
+static int sim_load(struct drover_guest *g, const struct owner_token *t, int state_fd,
+		    struct drover_error *e)
 {
-	struct drover_sim *s = sim(g);
+	DROVER_LOCK(&sim(g)->step);
 
-	if (sim_status(g) == DROVER_GUEST_RUNNING && rec->state != DROVER_OWNER_OWNED)
-		return drover_err(e, -EBUSY, "guest sim: record: it runs");
-	set_record(s, rec);
-	/* The destination owns it now; it need not run. */
-	if (rec->state == DROVER_OWNER_OWNED && sim_status(g) == DROVER_GUEST_INCOMING)
-		atomic_store(&s->status, DROVER_GUEST_PAUSED);
-	return 0;
+	return step(sim(g), OWNER_EV_LOAD, &(struct owner_args){ .token = *t }, state_fd, NULL, e);
 }
 
-/* Blocks that are the source's too stay as they are. */
-static int sim_prepare_shared(struct drover_guest *g, struct drover_error *e)
+static int sim_ledger_put(struct drover_guest *g, const struct owner_token *t, int fd,
+			  struct drover_error *e)
 {
-	struct drover_owner_record rec;
-	struct drover_sim *s = sim(g);
+	DROVER_LOCK(&sim(g)->step);
 
-	sim_owner_get(g, &rec, e);
-	if (rec.state == DROVER_OWNER_SERVING)
-		return drover_err(e, -EBUSY, "guest sim: prepare: its RAM is needed elsewhere");
-	sim_fault_forget(s);
-	sim_pause(g, NULL, NULL);
-	sim_check_reset(s);
-	s->loaded = false;
-	s->sum = 0;
-	s->writes = 0;
-	set_record(s, &(struct drover_owner_record){ .state = DROVER_OWNER_INCOMING });
-	atomic_store(&s->status, DROVER_GUEST_INCOMING);
-	return 0;
-}
-
-static int sim_prepare_incoming(struct drover_guest *g, struct drover_error *e)
-{
-	int r = sim_prepare_shared(g, e);
-
-	return r < 0 ? r : sim_ram_empty(sim(g), e);
+	return step(sim(g), OWNER_EV_LEDGER, &(struct owner_args){ .token = *t }, fd, NULL, e);
 }
 
 static int sim_throttle(struct drover_guest *g, unsigned int percent, struct drover_error *e)
@@ -212,6 +230,7 @@ static void sim_free(struct drover_guest *g)
 	for (i = 0; i < SIM_STRIPES; i++)
 		pthread_mutex_destroy(&s->stripe[i]);
 	pthread_mutex_destroy(&s->check.lock);
+	pthread_mutex_destroy(&s->step);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->cond);
 	free(s);
@@ -223,15 +242,10 @@ static const struct drover_guest_ops sim_ops = {
 	.traits = sim_traits,
 	.track_source = sim_track_source,
 	.status = sim_status,
-	.pause = sim_pause,
-	.resume = sim_resume,
+	.request = sim_request,
 	.save = sim_save,
 	.load = sim_load,
-	.owner_get = sim_owner_get,
 	.owner_known = sim_owner_known,
-	.owner_set = sim_owner_set,
-	.prepare_incoming = sim_prepare_incoming,
-	.prepare_shared = sim_prepare_shared,
 	.throttle = sim_throttle,
 	.fault_source = sim_fault_source,
 	.ledger_put = sim_ledger_put,
@@ -255,19 +269,19 @@ static struct drover_sim *sim_new(const struct sim_args *a)
 	s->args = *a;
 	s->npages = drover_pages(a->size);
 	s->fd = s->uffd = s->pagemap_fd = -EBADF;
-	s->record.state = DROVER_OWNER_OWNED;
+	owner_record_init(&s->record, false, false);
 	atomic_store(&s->check.first_bad, UINT64_MAX);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->cond, &attr);
 	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&s->step, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->check.lock, NULL);
 	for (i = 0; i < SIM_STRIPES; i++)
 		pthread_mutex_init(&s->stripe[i], NULL);
 	s->traits.has_uuid = true;
 	s->traits.can_throttle = true;
-	s->traits.knows_serving = true;
 	for (i = 0; i < 2; i++) {
 		id = sim_page_mix(a->seed, i + 1);
 		memcpy(s->traits.uuid + (size_t)8 * i, &id, 8);
@@ -293,12 +307,13 @@ int drover_sim_open(const char *args, const struct drover_log *log, struct drove
 	atomic_store(&s->status, DROVER_GUEST_PAUSED);
 	r = sim_ram_open(s, e);
 	if (r >= 0 && s->found) {
-		sim_prepare_shared(&s->base, e);
+		throw_away(s);
 	} else if (r >= 0) {
 		r = sim_ram_fill(s, e);
-		s->loaded = true;
 		if (r >= 0)
-			r = sim_resume(&s->base, e);
+			r = sim_request(&s->base, OWNER_EV_CONT, NULL, NULL, NULL, e);
+		if (r >= 0 && !s->record.running)
+			r = -EIO;
 	}
 	if (r < 0) {
 		sim_free(&s->base);

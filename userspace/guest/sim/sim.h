@@ -88,10 +88,11 @@ struct sim_writer {
  * @status: enum drover_run_state
  * @ledger: of a postcopy that is not complete: pages are missing
  * @found: the RAM file was there
- * @loaded: there is a guest: it was made here, or its state was loaded
+ * @emptied: the RAM is empty, and no session has begun since
  * @sum: of sim_page_mix() over all pages; @writes: pages written; both up to date while
  *	no writer runs
- * @lock: guards @stop and @record, which the engine sets and any thread asks for; taken alone
+ * @step: held over a whole step of the record, which stop and cont may take beside the engine
+ * @lock: guards @stop, and @record, which any thread asks for; taken alone
  * @stripe: page p is written and checked under stripe[p % SIM_STRIPES]; taken alone
  */
 struct drover_sim {
@@ -99,7 +100,7 @@ struct drover_sim {
 	struct sim_args args;
 	struct drover_ram ram;
 	struct drover_guest_traits traits;
-	struct drover_owner_record record;
+	struct owner_record record;
 	int fd;
 	int uffd;
 	int pagemap_fd;
@@ -108,14 +109,15 @@ struct drover_sim {
 	uint64_t npages;
 	_Atomic int status;
 	_Atomic unsigned int throttle;  /* percent */
-	bool loaded;
 	bool found;
+	bool emptied;
 	uint64_t sum;
 	uint64_t writes;
 	uint64_t runs;                  /* times resumed; makes writers differ */
 
 	struct sim_writer writer[SIM_WRITERS_MAX];
 	unsigned int nwriters;
+	pthread_mutex_t step;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool stop;
@@ -136,7 +138,8 @@ int sim_ram_empty(struct drover_sim *s, struct drover_error *e);
 /* fault.c: postcopy */
 int sim_fault_source(struct drover_guest *g, struct drover_fault_source *ret,
 		     struct drover_error *e);
-int sim_ledger_put(struct drover_guest *g, int fd, struct drover_error *e);
+/* What the record says is the caller's business. */
+int sim_ledger_take(struct drover_sim *s, int fd, struct drover_error *e);
 int sim_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e);
 /* A postcopy that is not complete never will be: writers that wait go on. */
 void sim_fault_forget(struct drover_sim *s);
