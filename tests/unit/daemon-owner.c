@@ -74,10 +74,21 @@ static int fake_request(struct drover_guest *g, enum owner_event ev,
 	return fake_step(&f->record, ev, args, NULL, e);
 }
 
+/* Threads of a migration read it while the test changes it. */
+static void set_ledger(struct fake *f, int fd)
+{
+	DROVER_LOCK(&f->lock);
+
+	f->ledger = fd;
+}
+
 static int fake_ledger_get(struct drover_guest *g, int *ret_fd, struct drover_error *e)
 {
+	struct fake *f = fake_of(g);
+	DROVER_LOCK(&f->lock);
+
 	(void)e;
-	*ret_fd = fake_of(g)->ledger < 0 ? -1 : dup(fake_of(g)->ledger);
+	*ret_fd = f->ledger < 0 ? -1 : dup(f->ledger);
 	return 0;
 }
 
@@ -377,7 +388,7 @@ static void test_serving_doubt(const char *dir)
 	drover_ledger_bind(ledger, token, "{}", &e);
 	/* Its daemon could not take it up: the record answers all the same. */
 	attach_to(&b);
-	b.fake.ledger = ledger->fd;
+	set_ledger(&b.fake, ledger->fd);
 	b.fake.record.missing = true;
 	memset(&a, 0, sizeof(a));
 	fake_init(&a.fake, OWNER_IN_DOUBT, 9, peer);
@@ -393,7 +404,7 @@ static void test_serving_doubt(const char *dir)
 	}
 	tap_ok(paused(&a, "the droverd that began it is gone"), "and it is taken up");
 	detach(&a);
-	b.fake.ledger = -1;
+	set_ledger(&b.fake, -1);
 	drover_ledger_free(ledger);
 	detach(&b);
 }
