@@ -297,6 +297,25 @@ def in_doubt(world):
     verdict("source in COMMITTING", "S", "TWO", "COMMITTING", results)
 
 
+def another_session(world):
+    """COMMIT_ACK of another session's token hands nothing over: the source asks."""
+    for token in (bytes(15) + b"\1", b"token of another"):
+        with World() as w:
+            a, d = w.daemon("a", SIM), Dest()
+            migrate_to(a, d, NONE, "COMMITTING")
+            c = play(d, "COMMITTING", False)
+            c.send("COMMIT_ACK", token)
+            until(lambda: a.info().get("drover", {}).get("in-doubt") or a.status() == "completed")
+            said, status = a.info().get("error-desc", ""), a.status()
+            c.close()
+            d.settle(0)
+            info = a.until("failed", "completed")
+            tap.ok("COMMIT_ACK: it is about another session" in said and status != "completed" and
+                   info["status"] == "failed" and a.until_runs(),
+                   "COMMIT_ACK of another session is no answer", f"{said} {brief(info)}")
+            d.close()
+
+
 def serving(world):
     """Postcopy: it is paused, says why, and nothing is lost."""
     results = []
@@ -341,4 +360,5 @@ def complete(world):
            "that are known by name among them", sorted(missing))
 
 
-tap.run(destination, final_only, after_commit, source, in_doubt, serving, round_numbers, complete)
+tap.run(destination, final_only, after_commit, source, in_doubt, another_session, serving,
+        round_numbers, complete)

@@ -201,6 +201,7 @@ static int wait_state_ack(struct drover_source *s, struct drover_error *e)
 static int commit(struct drover_source *s, struct drover_error *e)
 {
 	struct drover_error ce = DROVER_ERROR_INIT;
+	struct drover_msg_token ack;
 	size_t len;
 	int r;
 
@@ -215,6 +216,10 @@ static int commit(struct drover_source *s, struct drover_error *e)
 	drover_crash_point("commit-sent");
 	if (r >= 0)
 		r = source_wait(s, DROVER_MSG_COMMIT_ACK, &len, &ce);
+	if (r >= 0)
+		r = drover_body_token(s->peer.main, len, &ack, &ce);
+	if (r >= 0 && !peer_is_session(&s->peer, ack.token))
+		r = drover_err(&ce, -EBADMSG, "message COMMIT_ACK: it is about another session");
 	if (r >= 0)
 		r = drover_link_move(s->peer.main, source_postcopying(s) ? DROVER_PHASE_SERVING :
 				     DROVER_PHASE_COMMITTED, &ce);
