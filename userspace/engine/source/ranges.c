@@ -144,16 +144,25 @@ int source_read_recover(struct drover_source *s, uint64_t deadline, struct drove
 	return 0;
 }
 
+/* Senders and urgent threads clear bits of the same words meanwhile. */
+static bool any_unsent(const struct source_block *b, const struct drover_run *run)
+{
+	uint64_t page;
+
+	for (page = run->page; page < run->page + run->npages; page++)
+		if (drover_bit_test_acquire(b->dirty, page))
+			return true;
+	return false;
+}
+
 /* The source keeps no page that the destination has, holds and has hashed. */
 static int release_run(struct source_block *b, const struct drover_run *run,
 		       struct drover_error *e)
 {
 	const struct drover_ram_block *ram = b->ram;
-	uint64_t first;
 	int r;
 
-	if (!fits(b, run) ||
-	    drover_bitmap_next_run(b->dirty, run->page + run->npages, run->page, &first))
+	if (!fits(b, run) || any_unsent(b, run))
 		return bad_run(b, run, "RELEASE", "has not been sent", e);
 	r = drover_ramfile_punch(ram->fd, ram->fd_off + drover_page_off(run->page),
 				 drover_page_off(run->npages),
