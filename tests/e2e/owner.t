@@ -16,7 +16,7 @@ ONE_WAY = {"one-way": True, "max-bandwidth": 0}
 
 def moves(world):
     a, b = world.sims()
-    a.call("stop")
+    a.order("stop")
     tap.ok(a.until_runs(False), "stop")
     start(a, listen(b))
     finish(a, b)
@@ -24,20 +24,20 @@ def moves(world):
            "a guest that its user stopped is stopped where it arrives", brief(b.info()))
     text = a.error("cont")
     tap.ok(text and "released" in text and "at the destination" in text, f"cont there: {text}")
-    b.call("cont")
+    b.order("cont")
     tap.ok(b.until_runs() and b.verdict()["verdict"] == "passed", "cont: it runs")
 
 
 def stays(world):
     a, b = world.sims()
-    a.call("stop")
+    a.order("stop")
     a.until_runs(False)
     start(a, listen(b), SLOW)
     a.until("active")
     a.call("migrate_cancel")
     a.until("cancelled")
     tap.ok(not a.running(), "a cancelled migration does not start it")
-    a.call("cont")
+    a.order("cont")
     tap.ok(a.until_runs(), "cont does")
     text = b.error("stop")
     tap.ok(text and ("incoming" in text or "fenced" in text) and "at the source" in text,
@@ -66,23 +66,23 @@ def killed(world):
     a = world.daemon("a", "agent:" + vmm.agent)
     to = world.vmm("to", "--mem", "16M", "--incoming")
     b = world.daemon("b", "agent:" + to.agent)
-    a.call("stop")
+    a.order("stop")
     a.until_runs(False)
     start(a, listen(b), SLOW)
     a.until("active")
     a.kill()
     a.restart()
     tap.ok(not a.running(), "its daemon is killed in a migration: the guest stays stopped")
-    a.call("cont")
+    a.order("cont")
     tap.ok(a.until_runs(), "until cont")
-    a.call("stop")
+    a.order("stop")
     a.until_runs(False)
     start(a, listen(b))
     finish(a, b)
     b.kill()
     b.restart()
     tap.ok(not b.running(), "and at the destination")
-    b.call("cont")
+    b.order("cont")
     tap.ok(b.until_runs(), "until cont")
 
 
@@ -97,7 +97,7 @@ def comes_back(world):
     tap.ok(a.call("query-status")["status"] == "shutdown", "a VMM is killed")
     world.vmm("vm", "--mem", "16M")
     tap.ok(a.until_runs(), "and started anew at its path: its daemon attaches again")
-    a.call("stop")
+    a.order("stop")
     tap.ok(a.until_runs(False), "and has it in hand")
 
 

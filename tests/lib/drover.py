@@ -138,6 +138,18 @@ class Daemon(Process):
             raise RuntimeError(f"{self.name}: {command}: {r}")
         return r["return"]
 
+    def order(self, command, within=DEADLINE):
+        """stop or cont: refused while the VMM has not answered the one before; then again."""
+        end = time.monotonic() + within
+        while True:
+            r = self.qmp.call(command)
+            desc = (r or {}).get("error", {}).get("desc", "")
+            if "has not answered the last stop or cont" not in desc or time.monotonic() > end:
+                break
+            time.sleep(0.005)
+        if r is None or "return" not in r:
+            raise RuntimeError(f"{self.name}: {command}: {r}")
+
     def error(self, command, **args):
         """The description of the error the command must fail with; None if it does not."""
         r = self.qmp.call(command, **args)
@@ -325,7 +337,16 @@ def port_of(uri):
 
 
 def start(src, uri, config=None):
-    src.call("migrate", uri=uri, config={**FAST, **(config or {})})
+    """migrate; again while the VMM has a stop or cont still under way."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        r = src.qmp.call("migrate", uri=uri, config={**FAST, **(config or {})})
+        desc = (r or {}).get("error", {}).get("desc", "")
+        if "has not answered the last request" not in desc or time.monotonic() > end:
+            break
+        time.sleep(0.005)
+    if r is None or "return" not in r:
+        raise RuntimeError(f"{src.name}: migrate: {r}")
 
 
 def finish(src, dst, within=DEADLINE):
